@@ -1,0 +1,112 @@
+"""Every error a caller can meet.
+
+    InferenceError                  500
+    ├── ModelNotReady               503  loading, restarting or not loaded; try again
+    ├── ModelLoadFailed             503  the last load failed; the next attempt is scheduled
+    ├── Overloaded                  429  the queue is full
+    ├── PredictionTimeout           504  the deadline passed
+    ├── InvalidInput                400  the input does not fit the model
+    ├── ModelCrashed                500  the input killed the model's process twice
+    ├── PredictionFailed            500  the model's own code raised
+    └── RemoteError                 502  a server on another machine misbehaved
+
+Mistakes in settings are `django_inference.conf.InvalidPredictor`, which is Django's
+`ImproperlyConfigured`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class InferenceError(Exception):
+    """A prediction could not be made.
+
+    Attributes:
+        alias: the predictor that was asked.
+        message: what happened, without the alias.
+        retry_after: seconds after which another try makes sense, or None.
+        status_code: the HTTP status that says the same.
+        details: the traceback in the process that holds the model, or an empty string.
+    """
+
+    status_code: ClassVar[int] = 500
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        alias: str = "",
+        retry_after: float | None = None,
+        details: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.alias = alias
+        self.retry_after = retry_after
+        self.details = details
+
+    def __str__(self) -> str:
+        """The alias first: the person on call reads this line in a log."""
+        return f"Predictor {self.alias!r}: {self.message}" if self.alias else self.message
+
+
+class ModelNotReady(InferenceError):
+    """The model is not loaded yet, or is being restarted."""
+
+    status_code = 503
+
+
+class ModelLoadFailed(InferenceError):
+    """The model's last load failed. It is tried again by itself."""
+
+    status_code = 503
+
+
+class Overloaded(InferenceError):
+    """More requests wait than `max_queue` allows."""
+
+    status_code = 429
+
+
+class PredictionTimeout(InferenceError):
+    """The deadline passed before there was an answer."""
+
+    status_code = 504
+
+
+class InvalidInput(InferenceError):
+    """The input does not fit the model's signature, or cannot be sent."""
+
+    status_code = 400
+
+
+class ModelCrashed(InferenceError):
+    """The process that holds the model died twice while it ran this input alone."""
+
+
+class PredictionFailed(InferenceError):
+    """The model's own code raised; `details` holds its traceback."""
+
+
+class RemoteError(InferenceError):
+    """A model server on another machine answered with an error, or not at all."""
+
+    status_code = 502
+
+
+#: By class name: how an error travels between processes without being pickled.
+BY_NAME: dict[str, type[InferenceError]] = {
+    error.__name__: error
+    for error in (
+        InferenceError,
+        ModelNotReady,
+        ModelLoadFailed,
+        Overloaded,
+        PredictionTimeout,
+        InvalidInput,
+        ModelCrashed,
+        PredictionFailed,
+        RemoteError,
+    )
+}

@@ -1,0 +1,128 @@
+"""Which runtime loads a model: by short name, by dotted path, or by the artifact's name.
+
+Nothing here imports a framework or numpy, so `manage.py check` and every web worker can
+ask.
+"""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django_inference.runtimes.base import BaseRuntime
+from django_inference.runtimes.loading import import_object, nearest
+
+#: The dotted path of each built-in runtime, by its short name.
+BUILT_IN: dict[str, str] = {
+    "onnx": "django_inference.runtimes.onnx.OnnxRuntime",
+    "tensorflow": "django_inference.runtimes.tensorflow.TensorFlowRuntime",
+    "sklearn": "django_inference.runtimes.sklearn.SklearnRuntime",
+    "callable": "django_inference.runtimes.callable.CallableRuntime",
+}
+
+
+def resolve(runtime: str | None, artifact: str | None) -> str:
+    """Return the dotted path of the runtime that a predictor means.
+
+    Args:
+        runtime: a short name, a dotted path, or None to go by the artifact's name.
+        artifact: the path of the artifact; None for code without one.
+
+    Raises:
+        LookupError: there is no such runtime, or none for such an artifact.
+    """
+    if runtime is None:
+        return _by_artifact(artifact)
+    if runtime in BUILT_IN:
+        return BUILT_IN[runtime]
+    parts = runtime.split(".")
+    if len(parts) > 1 and all(part.isidentifier() for part in parts):
+        return runtime
+    raise LookupError(
+        f"there is no runtime {runtime!r}{nearest(runtime, BUILT_IN)}; "
+        f"a runtime is one of {_listed(BUILT_IN)}, or the dotted path of a class or function."
+    )
+
+
+def is_built_in(dotted: str) -> bool:
+    """Whether the runtime is this package's own and runs none of the user's code.
+
+    `CallableRuntime` calls a function of the user's, so it needs their import path and
+    settings as much as a runtime of theirs does.
+    """
+    return dotted in BUILT_IN.values() and dotted != BUILT_IN["callable"]
+
+
+def create(dotted: str, options: Mapping[str, Any]) -> BaseRuntime:
+    """Import a runtime and make an instance of it.
+
+    Args:
+        dotted: path of a `Runtime` or `TensorRuntime` subclass, or of a function, which
+            becomes a `CallableRuntime`.
+        options: its keyword arguments.
+
+    Raises:
+        ImportError: the path cannot be imported; the cause is kept.
+        TypeError: it names neither, or does not take the options.
+    """
+    found = import_object(dotted)
+    if isinstance(found, type):
+        if not issubclass(found, BaseRuntime):
+            raise TypeError(
+                f"{dotted} is a class, but not a subclass of django_inference.Runtime "
+                "or django_inference.TensorRuntime."
+            )
+        _check_options(dotted, found, options)
+        return found(**options)
+    # The plain name is the submodule's here, as soon as that has been imported.
+    if not builtins.callable(found):
+        raise TypeError(f"{dotted} is neither a runtime class nor a function.")
+
+    from django_inference.runtimes.callable import CallableRuntime
+
+    if "function" in options:
+        raise TypeError(f"{dotted} is the function itself; it does not take the option 'function'.")
+    return CallableRuntime(function=found, **options)
+
+
+def _by_artifact(artifact: str | None) -> str:
+    if artifact is None:
+        raise LookupError("without MODEL, RUNTIME must name a runtime class or a function.")
+    names = os.listdir(artifact) if os.path.isdir(artifact) else [artifact]
+    known = []
+    for dotted in BUILT_IN.values():
+        suffixes = import_object(dotted).suffixes
+        if any(name.endswith(suffixes) for name in names):
+            return dotted
+        known += suffixes
+    raise LookupError(
+        f"no runtime is known for {artifact}, so RUNTIME must name one of {_listed(BUILT_IN)}, "
+        "or the dotted path of a class or function. "
+        f"Known by their names are files, and folders with a file, that end in {', '.join(known)}."
+    )
+
+
+def _check_options(dotted: str, runtime: type[BaseRuntime], options: Mapping[str, Any]) -> None:
+    """Say which option is wrong before the class does so in Python's words for arguments."""
+    signature = inspect.signature(runtime)
+    try:
+        signature.bind(**options)
+    except TypeError as error:
+        taken = [
+            name
+            for name, parameter in signature.parameters.items()
+            if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        ]
+        unknown = [name for name in options if name not in taken]
+        hint = nearest(unknown[0], taken) if unknown else ""
+        raise TypeError(
+            f"{dotted} does not take these options: {error}{hint}; "
+            f"its options are {_listed(taken) or 'none'}."
+        ) from error
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names)

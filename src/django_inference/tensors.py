@@ -1,0 +1,47 @@
+"""Named tensors: what a model takes and gives.
+
+numpy is imported by the functions that need it, not by this module: a web worker that
+has not made a prediction yet has no use for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Tensors: TypeAlias = "dict[str, np.ndarray[Any, Any]]"
+
+
+class TensorSpec(msgspec.Struct, frozen=True):
+    """One named tensor of a signature.
+
+    Attributes:
+        name: as the artifact calls it.
+        dtype: numpy's name (`float32`, `uint8`, …), `str` for text or `bytes`.
+        shape: the length of every axis, the batch first; -1 where any length fits.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """As in `images float32 [-1, 3, 640, 640]`."""
+        return f"{self.name} {self.dtype} {list(self.shape)}"
+
+
+class Signature(msgspec.Struct, frozen=True):
+    """The tensors that a model takes and gives, in the artifact's order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...] = ()
+
+    @property
+    def batch_size(self) -> int:
+        """The number of rows that the artifact was exported for; -1 when any will do."""
+        sizes = {spec.shape[0] for spec in self.inputs if spec.shape}
+        return sizes.pop() if len(sizes) == 1 else -1

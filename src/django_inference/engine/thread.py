@@ -1,0 +1,156 @@
+"""A model in this process, and the one thread that loads and runs it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import traceback
+from concurrent.futures import Future
+from typing import Any
+
+from django_inference.engine.batching import Request
+from django_inference.engine.lifecycle import Backoff, version_of
+from django_inference.engine.models import OF_THE_MODEL
+from django_inference.engine.runner import Runner, one_line
+from django_inference.exceptions import ModelLoadFailed, ModelNotReady
+from django_inference.metrics import StatisticsPage
+from django_inference.specs import ErrorReport, ModelSpec, State
+
+
+class FutureRequest(Request):
+    """A request whose answer is awaited in the same process."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, payload: Any, deadline: float) -> None:
+        super().__init__(payload, deadline, time.monotonic())
+        self.future: Future[Any] = Future()
+
+    def begins(self, batch: int) -> None:
+        """Nobody asks."""
+
+    def answer(self, outcome: Any) -> None:
+        """Wake the caller, unless it has given up."""
+        if self.future.set_running_or_notify_cancel():
+            if isinstance(outcome, Exception):
+                self.future.set_exception(outcome)
+            else:
+                self.future.set_result(outcome)
+
+
+class ModelThread:
+    """Loads a model in the background and answers what was put meanwhile.
+
+    Args:
+        spec: the declared model.
+        backoff: told whether the load succeeded.
+
+    Attributes:
+        state: of the model.
+        loaded: done when the load has ended, one way or the other.
+        version: of what is being loaded.
+        error: the last one.
+        retry_at: `time.monotonic()` before which a failed load is not worth repeating.
+        page: the counts.
+        runner: for its signature and load seconds.
+    """
+
+    def __init__(self, spec: ModelSpec, backoff: Backoff) -> None:
+        self.state = State.LOADING
+        self.loaded = threading.Event()
+        self.version = version_of(spec)
+        self.error: ErrorReport | None = None
+        self.retry_at = 0.0
+        self.page = StatisticsPage()
+        self.runner = Runner(spec, self.page, self._report)
+        self._spec = spec
+        self._backoff = backoff
+        self._lock = threading.Lock()
+        self._queue: queue.SimpleQueue[FutureRequest | None] = queue.SimpleQueue()
+        threading.Thread(target=self._main, name=f"inference-{spec.alias}", daemon=True).start()
+
+    def put(self, payload: Any, deadline: float) -> Future[Any]:
+        """Have a payload predicted, after the load if need be.
+
+        Raises:
+            ModelLoadFailed: the load has failed.
+            ModelNotReady: the model is being unloaded.
+        """
+        with self._lock:
+            if self.state is State.FAILED:
+                raise self.failure()
+            if self.state is State.DRAINING:
+                raise ModelNotReady("is being unloaded.", alias=self._spec.alias, retry_after=1.0)
+            request = FutureRequest(payload, deadline)
+            self._queue.put(request)
+        return request.future
+
+    def close(self) -> None:
+        """Answer what has been put so far, then give the memory back."""
+        with self._lock:
+            if self.state is not State.FAILED:
+                self.state = State.DRAINING
+                self._queue.put(None)
+
+    def failure(self) -> ModelLoadFailed:
+        """Why the load failed, as an error for a caller."""
+        error = self.error or ErrorReport(message="the load failed")
+        return ModelLoadFailed(
+            f"the model could not be loaded: {error.message}",
+            alias=self._spec.alias,
+            retry_after=max(1.0, self.retry_at - time.monotonic()),
+            details=error.traceback,
+        )
+
+    def _report(self, error: ErrorReport) -> None:
+        self.error = error
+
+    def _main(self) -> None:
+        try:
+            self.runner.load()
+        except BaseException as error:
+            self._load_failed(error)
+            if not isinstance(error, OF_THE_MODEL):
+                raise
+            return
+        self._backoff.succeeded()
+        with self._lock:
+            if self.state is State.LOADING:
+                self.state = State.READY
+        self.loaded.set()
+        while requests := self._gather():
+            self.runner.run(requests)
+        self.runner.close()
+
+    def _load_failed(self, error: BaseException) -> None:
+        details = "".join(traceback.format_exception(error))
+        with self._lock:
+            self.error = ErrorReport(message=one_line(error), traceback=details, at=time.time())
+            self.retry_at = time.monotonic() + self._backoff.failed()
+            self.state = State.FAILED
+        self.loaded.set()
+        while not self._queue.empty():
+            if request := self._queue.get():
+                request.answer(self.failure())
+
+    def _gather(self) -> list[FutureRequest]:
+        """Wait for a request and take the others that are there too; none means the end."""
+        options = self._spec.options
+        requests: list[FutureRequest] = []
+        request = self._queue.get()
+        until = time.monotonic() + options.max_batch_delay
+        while request is not None:
+            requests.append(request)
+            if len(requests) >= options.max_batch_size:
+                break
+            try:
+                wait = until - time.monotonic()
+                request = self._queue.get(timeout=wait) if wait > 0 else self._queue.get_nowait()
+            except queue.Empty:
+                break
+        else:
+            if requests:
+                # The end was read together with requests: leave it for the next round.
+                self._queue.put(None)
+        return requests

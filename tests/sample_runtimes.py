@@ -1,0 +1,171 @@
+"""Runtimes that tests declare; workers of a real model host import them from here."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from django_inference.artifacts import Artifact
+from django_inference.exceptions import InvalidInput
+from django_inference.runtimes.base import Runtime, TensorRuntime
+from django_inference.tensors import Signature, Tensors, TensorSpec
+
+FLOATS = Signature((TensorSpec("x", "float32", (-1, 4)),), (TensorSpec("y", "float32", (-1, 4)),))
+
+
+class Items(Runtime):
+    """Runs the function that a test gives it, so it works in the same process only."""
+
+    def __init__(
+        self,
+        *,
+        predict: Callable[[list[Any]], Any] = list,
+        load: Callable[[Artifact | None], None] | None = None,
+        preprocess: Callable[[Any], Any] | None = None,
+        postprocess: Callable[[Any], Any] | None = None,
+        warmup: Callable[[], Any] | None = None,
+        close: Callable[[], None] | None = None,
+    ) -> None:
+        self._predict = predict
+        for name, hook in (
+            ("load", load),
+            ("preprocess", preprocess),
+            ("postprocess", postprocess),
+            ("warmup", warmup),
+            ("close", close),
+        ):
+            if hook is not None:
+                setattr(self, name, hook)
+
+    def predict(self, items: list[Any]) -> list[Any]:
+        results: list[Any] = self._predict(items)
+        return results
+
+
+class Arrays(TensorRuntime):
+    """As `Items`, with named tensors; y is twice x when no function is given."""
+
+    def __init__(
+        self,
+        *,
+        predict: Callable[[Tensors], Tensors] | None = None,
+        signature: Signature | None = FLOATS,
+        preprocess: Callable[[Any], Any] | None = None,
+        postprocess: Callable[[Any], Any] | None = None,
+        warmup: Callable[[], Any] | None = None,
+    ) -> None:
+        self._predict = predict
+        self.signature = signature
+        for name, hook in (
+            ("preprocess", preprocess),
+            ("postprocess", postprocess),
+            ("warmup", warmup),
+        ):
+            if hook is not None:
+                setattr(self, name, hook)
+
+    def predict(self, inputs: Tensors) -> Tensors:
+        return {"y": inputs["x"] * 2} if self._predict is None else self._predict(inputs)
+
+
+class Actor(Runtime):
+    """Does what an item says, `{"do": …, "with": …}`, and echoes any other item.
+
+    Args:
+        journal: a file that gets a line `<what> <pid>` for each load and close.
+        load_seconds: that the load takes.
+        salt: makes another version of the same model; the item "salt" is answered with it.
+        kill_at: the load kills the process while this file exists.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: str = "",
+        load_seconds: float = 0.0,
+        salt: str = "",
+        kill_at: str = "",
+    ) -> None:
+        self._journal = journal
+        self._load_seconds = load_seconds
+        self._salt = salt
+        self._kill_at = kill_at
+
+    def load(self, artifact: Artifact | None) -> None:
+        self._note("load")
+        time.sleep(self._load_seconds)
+        if self._kill_at and Path(self._kill_at).exists():
+            os._exit(7)
+        if artifact is not None and artifact.path.read_text() == "broken":
+            raise RuntimeError("the artifact is broken")
+        self._note("loaded")
+
+    def predict(self, items: list[Any]) -> list[Any]:
+        return [self._act(item, len(items)) for item in items]
+
+    def close(self) -> None:
+        self._note("close")
+
+    def _act(self, item: Any, batch: int) -> Any:
+        match item:
+            case {"do": "pid"}:
+                return os.getpid()
+            case {"do": "batch"}:
+                return batch
+            case {"do": "salt"}:
+                return self._salt
+            case {"do": "sleep", "with": seconds}:
+                time.sleep(seconds)
+                return os.getpid()
+            case {"do": "wait", "with": path}:
+                # Until the test makes the file, at most ten seconds.
+                for _ in range(1000):
+                    if os.path.exists(path):
+                        break
+                    time.sleep(0.01)
+                return os.getpid()
+            case {"do": "note", "with": word}:
+                self._note(word)
+                return word
+            case {"do": "raise", "with": message}:
+                raise ValueError(message)
+            case {"do": "refuse", "with": message}:
+                raise InvalidInput(message)
+            case {"do": "exit"}:
+                os._exit(9)
+            case {"do": "object"}:
+                return object()
+            case {"do": "deep"}:
+                nested: Any = []
+                for _ in range(100_000):
+                    nested = [nested]
+                return nested
+            case {"do": "bytes", "with": count}:
+                return bytes(count)
+            case {"do": "shape"}:
+                return list(np.shape(item["of"]))
+        return item
+
+    def _note(self, word: str) -> None:
+        if self._journal:
+            # One write of a short line: appended whole, whoever else writes.
+            with open(self._journal, "ab", buffering=0) as file:
+                file.write(f"{word} {os.getpid()}\n".encode())
+
+
+def echo(items: list[Any]) -> list[Any]:
+    return items
+
+
+def upper(items: list[str]) -> list[str]:
+    return [item.upper() for item in items]
+
+
+def lengths(items: list[bytes]) -> list[int]:
+    """A plain function as a runtime."""
+    return [len(item) for item in items]

@@ -1,0 +1,109 @@
+"""A client's connection to one worker: a socket, an arena, one call at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from typing import Any
+
+from django_inference.host.arena import Arena
+from django_inference.host.codec import SPILLED, Codec
+from django_inference.host.control import connect
+from django_inference.host.protocol import LENGTH, MAX_FRAME, Call, ProtocolError, Reply
+
+
+class Channel:
+    """Made by a client thread or task when no idle one is there.
+
+    Args:
+        path: of the worker's socket.
+        timeout: seconds to connect.
+
+    Raises:
+        OSError: nobody listens there.
+    """
+
+    def __init__(self, path: str, timeout: float) -> None:
+        self.path = path
+        self._socket = connect(path, timeout)
+        arena = Arena()
+        self._codec = Codec(arena, Reply)
+        self._buffer = bytearray(LENGTH.size + MAX_FRAME)
+        self._view = memoryview(self._buffer)
+        try:
+            socket.send_fds(self._socket, [b"!"], [arena.fd])
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def mark(self) -> int:
+        """How many units shared the batch with the last call; 0 if it was not run."""
+        return self._codec.arena.mark
+
+    def encode(self, payload: Any, deadline: float, *, alone: bool) -> bytes:
+        """Put a call into the arena and return its frame.
+
+        Raises:
+            TypeError: a value cannot be sent.
+            OverflowError: an integer needs more than 64 bits.
+        """
+        self._codec.arena.mark = 0
+        return self._codec.encode(Call(deadline, time.monotonic(), alone, payload))
+
+    def exchange(self, frame: bytes, deadline: float) -> Reply:
+        """Send a call and wait for its reply.
+
+        Raises:
+            ConnectionError: the worker is gone.
+            TimeoutError: the deadline has passed.
+        """
+        sock = self._socket
+        sock.settimeout(max(0.001, deadline - time.monotonic()))
+        sock.sendall(frame)
+        have = 0
+        while not self._is_complete(have):
+            count = sock.recv_into(self._view[have:])
+            if not count:
+                raise ConnectionResetError("the worker has closed the connection")
+            have += count
+        return self._reply(have)
+
+    async def aexchange(self, frame: bytes, deadline: float) -> Reply:
+        """As `exchange`, without holding the event loop."""
+        loop = asyncio.get_running_loop()
+        sock = self._socket
+        sock.setblocking(False)
+        async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+            await loop.sock_sendall(sock, frame)
+            have = 0
+            while not self._is_complete(have):
+                count = await loop.sock_recv_into(sock, self._view[have:])
+                if not count:
+                    raise ConnectionResetError("the worker has closed the connection")
+                have += count
+        return self._reply(have)
+
+    def close(self) -> None:
+        """Hang up. The mark stays readable."""
+        self._socket.close()
+        self._codec.arena.close()
+
+    def _is_complete(self, have: int) -> bool:
+        if have < LENGTH.size:
+            return False
+        end = LENGTH.size + (LENGTH.unpack_from(self._buffer)[0] & ~SPILLED)
+        if end > len(self._buffer) or have > end:
+            raise ConnectionAbortedError("the worker sent a frame of a false length")
+        return bool(have == end)
+
+    def _reply(self, have: int) -> Reply:
+        (length,) = LENGTH.unpack_from(self._buffer)
+        try:
+            reply: Reply = self._codec.decode(
+                self._view[LENGTH.size : have], spilled=length >= SPILLED
+            )
+        except ProtocolError as error:
+            raise ConnectionAbortedError(str(error)) from error
+        return reply

@@ -1,0 +1,159 @@
+"""Calls and replies as frames, their tensors in the arena.
+
+A tensor becomes a msgpack extension that says where it lies: dtype, shape and offset.
+Everything else is plain msgpack. A frame that would be too long for the socket is put
+into the arena as well, and the frame says where (`SPILLED`).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from django_inference.host.arena import ALIGNMENT, HEADER, Arena
+from django_inference.host.protocol import LENGTH, MAX_FRAME, Call, ProtocolError, Reply
+
+#: Set in a frame's length when the body is `offset, length` of where it lies in the arena.
+SPILLED = 1 << 31
+_PLACE = struct.Struct(">QQ")
+
+_TENSOR = 1
+_OBJECTS = 2
+_KINDS = "biufcSUmM"
+#: As numpy writes them. It reads much else, some of it as Python.
+_DTYPE = re.compile(r"[<>|][biufcSUmM][1-9][0-9]{0,8}(\[[0-9A-Za-z]{1,20}\])?")
+
+_encode_place = msgspec.msgpack.Encoder().encode
+_decode_tensor = msgspec.msgpack.Decoder(tuple[str, tuple[int, ...], int]).decode
+
+
+class Codec:
+    """Encodes for and decodes from one arena. One thread at a time.
+
+    Args:
+        arena: of the connection.
+        incoming: `Call` on the worker's side: the tensors look into the arena, and the
+            reply is put behind them. `Reply` on the client's: the tensors are copies that
+            outlive the next call, which starts over.
+    """
+
+    def __init__(self, arena: Arena, incoming: type[Call] | type[Reply]) -> None:
+        self.arena = arena
+        self._is_client = incoming is Reply
+        self._encoder = msgspec.msgpack.Encoder(enc_hook=self._encode_other)
+        self._decoder = msgspec.msgpack.Decoder(incoming, ext_hook=self._decode_extension)
+        self._objects_decoder = msgspec.msgpack.Decoder(
+            tuple[tuple[int, ...], list[Any]], ext_hook=self._decode_extension
+        )
+        self._end = HEADER
+
+    def encode(self, message: Call | Reply) -> bytes:
+        """Return the frame, and copy its tensors into the arena.
+
+        Raises:
+            TypeError: a value can be sent neither as msgpack nor as a tensor.
+            OverflowError: an integer needs more than 64 bits.
+        """
+        if self._is_client:
+            self._end = HEADER
+        body = self._encoder.encode(message)
+        if len(body) < MAX_FRAME:
+            return LENGTH.pack(len(body)) + body
+        start = self._room(len(body))
+        self.arena.memory[start : start + len(body)] = body
+        return LENGTH.pack(SPILLED | _PLACE.size) + _PLACE.pack(start, len(body))
+
+    def decode(self, body: bytes | bytearray | memoryview, *, spilled: bool) -> Any:
+        """Return the message of a frame.
+
+        Raises:
+            ProtocolError: it is malformed, or points out of the arena.
+        """
+        self._end = HEADER
+        try:
+            if spilled:
+                start, length = _PLACE.unpack(body)
+                self.arena.reach(start + length)
+                self._end = start + length
+                body = memoryview(self.arena.memory)[start : start + length]
+            return self._decoder.decode(body)
+        except (msgspec.DecodeError, ValueError, TypeError, struct.error, RecursionError) as error:
+            raise ProtocolError(f"a malformed frame: {error}") from error
+
+    def _encode_other(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return self._encode_array(value)
+        if isinstance(value, np.generic):
+            return value.item()
+        if hasattr(value, "__array__"):
+            return self._encode_array(np.asarray(value))
+        raise TypeError(f"a value of type {type(value).__name__} cannot be sent to the model")
+
+    def _encode_array(self, value: np.ndarray[Any, Any]) -> msgspec.msgpack.Ext:
+        dtype = value.dtype
+        if dtype.kind not in _KINDS or not dtype.itemsize:
+            if dtype.kind not in "OTSU":
+                raise TypeError(f"an array of dtype {dtype} cannot be sent to the model")
+            objects = (value.shape, value.ravel().tolist())
+            return msgspec.msgpack.Ext(_OBJECTS, self._encoder.encode(objects))
+        start = self._room(value.nbytes)
+        if value.size:
+            np.ndarray(value.shape, dtype, self.arena.memory, start)[...] = value
+        return msgspec.msgpack.Ext(_TENSOR, _encode_place((dtype.str, value.shape, start)))
+
+    def _room(self, length: int) -> int:
+        start = -(-self._end // ALIGNMENT) * ALIGNMENT
+        self._end = start + length
+        if self._end > self.arena.size:
+            self.arena.grow(self._end)
+        return start
+
+    def _decode_extension(self, code: int, data: memoryview) -> Any:
+        if code == _TENSOR:
+            name, shape, start = _decode_tensor(data)
+            dtype = _dtype(name)
+            if start < HEADER:
+                raise ValueError("a tensor lies in the header of the arena")
+            end = start + dtype.itemsize * _length(shape)
+            if end > self.arena.size:
+                self.arena.reach(end)
+            if max(shape, default=0) > self.arena.size:
+                raise ValueError(f"an empty tensor of the shape {list(shape)}")
+            if end > self._end:
+                self._end = end
+            tensor: np.ndarray[Any, Any] = np.ndarray(shape, dtype, self.arena.memory, start)
+            return tensor.copy() if self._is_client else tensor
+        if code == _OBJECTS:
+            shape, flat = self._objects_decoder.decode(data)
+            return _objects(flat).reshape(shape)
+        raise ValueError(f"an unknown extension {code}")
+
+
+def _length(shape: tuple[int, ...]) -> int:
+    length = 1
+    for axis in shape:
+        if axis < 0:
+            raise ValueError(f"a tensor of the shape {list(shape)}")
+        length *= axis
+    return length
+
+
+def _objects(values: list[Any]) -> np.ndarray[Any, Any]:
+    # np.array() would look into nested lists for further axes.
+    array = np.empty(len(values), dtype=object)
+    for index, value in enumerate(values):
+        array[index] = value
+    return array
+
+
+@lru_cache(maxsize=256)
+def _dtype(name: str) -> np.dtype[Any]:
+    # An array of objects is an array of addresses: never read one from a peer.
+    if not _DTYPE.fullmatch(name):
+        raise ValueError(f"a tensor of dtype {name}")
+    return np.dtype(name)

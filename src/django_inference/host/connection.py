@@ -1,0 +1,139 @@
+"""A worker's end of the connection to one client thread."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from typing import Any
+
+from django_inference.engine.batching import Request
+from django_inference.engine.runner import one_line
+from django_inference.exceptions import InferenceError, PredictionFailed
+from django_inference.host.arena import Arena
+from django_inference.host.codec import SPILLED, Codec
+from django_inference.host.protocol import LENGTH, MAX_FRAME, Call, Failure, ProtocolError, Reply
+
+logger = logging.getLogger("django_inference.worker")
+
+
+class Hangup(Exception):
+    """The client has closed the connection, or has to be dropped."""
+
+
+class Connection:
+    """One client thread's connection, with its arena. One call at a time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._codec: Codec | None = None
+        self._partial = bytearray()
+
+    def fileno(self) -> int:
+        """The descriptor to wait for."""
+        return self._sock.fileno()
+
+    def read(self, buffer: bytearray) -> HostRequest | None:
+        """Return the call, or None while it is not complete.
+
+        Args:
+            buffer: scratch space, longer than any frame.
+
+        Raises:
+            Hangup: the client is gone.
+            ProtocolError: it sent what it must not.
+        """
+        if self._codec is None:
+            self._greet()
+            return None
+        try:
+            count = self._sock.recv_into(buffer)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise Hangup from error
+        if count == 0:
+            raise Hangup
+        frame = memoryview(buffer)[:count]
+        if self._partial:
+            self._partial += frame
+            frame = memoryview(bytes(self._partial))
+        if len(frame) < LENGTH.size:
+            self._partial = bytearray(frame)
+            return None
+        (length,) = LENGTH.unpack_from(frame)
+        end = LENGTH.size + (length & ~SPILLED)
+        if end > LENGTH.size + MAX_FRAME or len(frame) > end:
+            raise ProtocolError(f"a frame of {end} bytes was announced, {len(frame)} came")
+        if len(frame) < end:
+            self._partial = bytearray(frame)
+            return None
+        if self._partial:
+            self._partial = bytearray()
+        call = self._codec.decode(frame[LENGTH.size :], spilled=length >= SPILLED)
+        return HostRequest(self, call)
+
+    def begins(self, batch: int) -> None:
+        """Leave a mark for the client, should the run kill this process."""
+        assert self._codec is not None
+        self._codec.arena.mark = batch
+
+    def reply(self, reply: Reply) -> None:
+        """Send the answer; a client that cannot take it is dropped at the next read."""
+        assert self._codec is not None
+        frame = self._codec.encode(reply)
+        try:
+            # One call at a time: the socket's buffer is empty, and a frame is shorter.
+            if self._sock.send(frame) != len(frame):
+                self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            logger.debug("a client left before its answer")
+
+    def close(self) -> None:
+        """Let go of the socket and of the arena."""
+        self._sock.close()
+        if self._codec is not None:
+            self._codec.arena.close()
+
+    def _greet(self) -> None:
+        """Take the arena, which comes with the first byte."""
+        try:
+            data, fds, _, _ = socket.recv_fds(self._sock, 1, 1)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise Hangup from error
+        if not data:
+            raise Hangup
+        if len(fds) != 1:
+            raise ProtocolError("the first byte came without an arena")
+        try:
+            self._codec = Codec(Arena(fds[0]), Call)
+        except ValueError as error:
+            os.close(fds[0])
+            raise ProtocolError(str(error)) from error
+
+
+class HostRequest(Request):
+    """A request whose answer goes back over a connection."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection, call: Call) -> None:
+        super().__init__(call.payload, call.deadline, call.sent_at, call.alone)
+        self._connection = connection
+
+    def begins(self, batch: int) -> None:
+        """Leave a mark for the client, should the run kill this process."""
+        self._connection.begins(batch)
+
+    def answer(self, outcome: Any) -> None:
+        """Send the answer."""
+        if isinstance(outcome, InferenceError):
+            self._connection.reply(Reply(Failure.of(outcome), None))
+            return
+        try:
+            self._connection.reply(Reply(None, outcome))
+        except (TypeError, ValueError, OverflowError, OSError, RecursionError) as error:
+            failure = PredictionFailed(f"the result cannot be sent: {one_line(error)}")
+            self._connection.reply(Reply(Failure.of(failure), None))

@@ -1,0 +1,123 @@
+"""The model in the model host: once per machine, whatever the number of web workers."""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from django.core.checks import CheckMessage
+
+from django_inference.backends.base import BackendOptions, BaseBackend
+from django_inference.backends.model_checks import check_hosted_model
+from django_inference.backends.models import model_spec
+from django_inference.conf import PredictorSettings, host_settings
+from django_inference.exceptions import ModelNotReady
+from django_inference.host.control import Conversation, HostUnavailable
+from django_inference.host.protocol import (
+    ClientMessage,
+    Declare,
+    HostMessage,
+    Inspect,
+    ProtocolError,
+    Reload,
+    Report,
+    Unload,
+)
+from django_inference.specs import State, Status
+from django_inference.tensors import Signature
+
+if TYPE_CHECKING:
+    from django_inference.host.client import ModelClient
+
+
+class HostOptions(BackendOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`OPTIONS` of `HostBackend`.
+
+    Attributes:
+        replicas: worker processes that hold the model.
+    """
+
+    replicas: Annotated[int, msgspec.Meta(ge=1)] = 1
+
+
+class HostBackend(BaseBackend):
+    """Calls the model host, and starts it when nobody has yet."""
+
+    options_class = HostOptions
+
+    def __init__(self, settings: PredictorSettings, *, declared_at: float | None = None) -> None:
+        super().__init__(settings, declared_at=declared_at)
+        self._host = host_settings()
+        self._spec = model_spec(settings, self.options, replicas=self.options.replicas)
+        self.concurrency = self.options.replicas + 1
+
+    @classmethod
+    def check(cls, settings: PredictorSettings) -> list[CheckMessage]:
+        """Look at runtime, artifact, framework and trust."""
+        return check_hosted_model(settings)
+
+    def call(self, payload: Any, deadline: float) -> Any:
+        """Predict in a worker of the host and wait."""
+        return self._client.call(payload, deadline)
+
+    async def acall(self, payload: Any, deadline: float) -> Any:
+        """Predict in a worker of the host without holding the event loop."""
+        return await self._client.acall(payload, deadline)
+
+    def signature(self, deadline: float) -> Signature | None:
+        """The tensors of the model; waits for the load."""
+        return self._client.signature(deadline)
+
+    def status(self) -> Status:
+        """What the host says; UNLOADED where there is no host."""
+        absent = Status(alias=self.alias, state=State.UNLOADED)
+        try:
+            report = self._ask(Inspect(), autostart=False)
+        except HostUnavailable:
+            return absent
+        assert isinstance(report, Report)
+        mine = [status for status in report.statuses if status.alias == self.alias]
+        return msgspec.structs.replace(mine[0] if mine else absent, host_pid=report.pid)
+
+    def preload(self) -> None:
+        """Have the host load the model; start the host if need be."""
+        self._ask(Declare(self._spec, self.declared_at))
+
+    def reload(self) -> None:
+        """Have the host load the model again, and then move the traffic."""
+        self.preload()
+        self._ask(Reload(self.alias))
+
+    def unload(self) -> None:
+        """Have the host give the model's memory back, for every process on this machine."""
+        try:
+            self._ask(Unload(self.alias), autostart=False)
+        except HostUnavailable:
+            return
+
+    def close(self) -> None:
+        """Close the connections; the model stays loaded."""
+        if "_client" in self.__dict__:
+            self._client.close()
+
+    @cached_property
+    def _client(self) -> ModelClient:
+        # Not at the top: it needs numpy, which a web worker is spared until it predicts.
+        from django_inference.host.client import ModelClient
+
+        return ModelClient(self._host, self._spec, self.declared_at)
+
+    def _ask(self, message: ClientMessage, *, autostart: bool = True) -> HostMessage:
+        deadline = time.monotonic() + self._host.start_timeout
+        try:
+            with Conversation(self._host, deadline, autostart=autostart) as conversation:
+                return conversation.ask(message)
+        except HostUnavailable as error:
+            error.alias = self.alias
+            raise
+        except (EOFError, OSError, ProtocolError) as error:
+            raise ModelNotReady(
+                f"the model host did not answer: {error}", alias=self.alias, retry_after=1.0
+            ) from error

@@ -1,0 +1,173 @@
+"""The model in this process, on a thread of its own.
+
+Once per process: with eight web workers there are eight copies. For tests, notebooks,
+small models, and systems where the model host does not run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from django.core.checks import CheckMessage
+
+from django_inference.backends.base import BaseBackend
+from django_inference.backends.model_checks import check_model
+from django_inference.backends.models import model_spec
+from django_inference.conf import PredictorSettings
+from django_inference.engine.lifecycle import Backoff, version_of
+from django_inference.exceptions import InferenceError, ModelNotReady, PredictionTimeout
+from django_inference.specs import ReplicaStatus, State, Status
+from django_inference.tensors import Signature
+
+if TYPE_CHECKING:
+    from django_inference.engine.thread import ModelThread
+
+
+class LocalBackend(BaseBackend):
+    """Loads the model once per process, in the background, at the first call or preload."""
+
+    def __init__(self, settings: PredictorSettings, *, declared_at: float | None = None) -> None:
+        super().__init__(settings, declared_at=declared_at)
+        self._spec = model_spec(settings, self.options)
+        self._thread: ModelThread | None = None
+        self._forget()
+
+    @classmethod
+    def check(cls, settings: PredictorSettings) -> list[CheckMessage]:
+        """Look at runtime, artifact, framework and trust."""
+        return check_model(settings)
+
+    def call(self, payload: Any, deadline: float) -> Any:
+        """Predict on the model's thread and wait."""
+        future = self._put(payload, deadline)
+        try:
+            return future.result(max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            future.cancel()
+            raise self._too_late() from None
+
+    async def acall(self, payload: Any, deadline: float) -> Any:
+        """Predict on the model's thread without holding the event loop."""
+        future = self._put(payload, deadline)
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            raise self._too_late() from None
+
+    def signature(self, deadline: float) -> Signature | None:
+        """The tensors of the model; waits for the load."""
+        thread = self._running()
+        if not thread.loaded.wait(max(0.0, deadline - time.monotonic())):
+            raise self._too_late()
+        if thread.state is State.FAILED:
+            raise thread.failure()
+        return thread.runner.signature
+
+    def status(self) -> Status:
+        """How the model of this process fares."""
+        thread = self._thread if self._pid == os.getpid() else None
+        if thread is None:
+            return Status(alias=self.alias, state=State.UNLOADED)
+        failed = thread.state is State.FAILED
+        replica = ReplicaStatus(
+            pid=os.getpid(),
+            state=thread.state,
+            load_seconds=thread.runner.load_seconds,
+            memory=psutil.Process().memory_info().rss,
+            statistics=thread.page.read(),
+        )
+        return Status(
+            alias=self.alias,
+            state=thread.state,
+            version=thread.version,
+            replicas=(replica,),
+            signature=thread.runner.signature,
+            error=thread.error,
+            retry_after=max(0.0, thread.retry_at - time.monotonic()) if failed else None,
+        )
+
+    def preload(self) -> None:
+        """Start the load, unless it has been started."""
+        self._running()
+
+    def reload(self) -> None:
+        """Load beside the running model; take its place once that succeeded."""
+        with self._guard():
+            new = self._load()
+        threading.Thread(target=self._replace, args=(new,), daemon=True).start()
+
+    def unload(self) -> None:
+        """Drop the model; running calls are answered first."""
+        with self._guard():
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.close()
+
+    def close(self) -> None:
+        """Drop the model."""
+        self.unload()
+
+    def _put(self, payload: Any, deadline: float) -> Future[Any]:
+        while True:
+            thread = self._running()
+            try:
+                return thread.put(payload, deadline)
+            except ModelNotReady:
+                # A reload has just put another thread in its place.
+                if self._thread is thread:
+                    raise
+
+    def _running(self) -> ModelThread:
+        with self._guard():
+            thread = self._thread
+            if thread is None or self._is_worth_another_try(thread):
+                thread = self._thread = self._load()
+            return thread
+
+    def _load(self) -> ModelThread:
+        # Not at the top: it needs numpy, which `manage.py check` and the like are spared.
+        from django_inference.engine.thread import ModelThread
+
+        return ModelThread(self._spec, self._backoff)
+
+    def _is_worth_another_try(self, thread: ModelThread) -> bool:
+        return thread.state is State.FAILED and (
+            time.monotonic() >= thread.retry_at or version_of(self._spec) != thread.version
+        )
+
+    def _replace(self, new: ModelThread) -> None:
+        new.loaded.wait()
+        if new.state is not State.READY:
+            if self._thread is not None:
+                self._thread.error = new.error
+            return
+        with self._guard():
+            old, self._thread = self._thread, new
+        if old is not None:
+            old.close()
+
+    def _too_late(self) -> InferenceError:
+        thread = self._thread
+        if thread is None or not thread.loaded.is_set():
+            return ModelNotReady("is still being loaded.", alias=self.alias, retry_after=1.0)
+        return PredictionTimeout("no answer before the deadline.", alias=self.alias)
+
+    def _guard(self) -> threading.Lock:
+        if self._pid != os.getpid():
+            # After a fork the thread is gone and its lock may be held by nobody. The copy
+            # of the model must not be used either: TensorFlow and others hang in a child.
+            self._forget()
+        return self._lock
+
+    def _forget(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._backoff = Backoff()
+        self._thread = None

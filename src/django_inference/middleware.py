@@ -1,0 +1,57 @@
+"""The start-up hook, and errors that a view lets through."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+
+from django_inference.exceptions import InferenceError
+from django_inference.registry import predictors
+
+logger = logging.getLogger("django_inference")
+
+
+class InferenceMiddleware:
+    """Asks for the models when a server process starts; answers for models that cannot.
+
+    A middleware is made exactly when a WSGI or ASGI handler is: in each web worker, or once
+    in a master that forks them, and never in `migrate`, `shell` or the parent of the
+    autoreloader. `AppConfig.ready()`, the usual place, runs in all of those.
+
+    An `InferenceError` that a view does not catch becomes a response with its status, a
+    `Retry-After` where another try makes sense, and the message as JSON.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(
+        self, get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
+    ) -> None:
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+        predictors.preload_in_background()
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Pass the request on."""
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """Turn an `InferenceError` into the response that says the same."""
+        if not isinstance(error, InferenceError):
+            return None
+        logger.warning("%s %s: %s", type(error).__name__, request.path, error)
+        headers = {}
+        if error.retry_after is not None:
+            headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+        return JsonResponse(
+            {"error": {"type": type(error).__name__, "detail": str(error)}},
+            status=error.status_code,
+            headers=headers,
+        )

@@ -1,0 +1,190 @@
+"""The predictors of this process.
+
+Not in a module named `predictors`: a submodule of that name would hide the object in
+`from django_inference import predictors`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from django.utils.functional import SimpleLazyObject
+
+from django_inference.backends.loading import backend_class
+from django_inference.conf import (
+    InvalidPredictor,
+    PredictorSettings,
+    parse_predictor,
+    predictor_settings,
+)
+from django_inference.handle import Predictor
+
+logger = logging.getLogger("django_inference")
+
+
+class UnknownPredictor(InvalidPredictor, KeyError):
+    """No predictor has that alias."""
+
+    def __str__(self) -> str:
+        """The message itself; `KeyError` would print it in quotes."""
+        return str(self.args[0])
+
+
+class Predictors(Mapping[str, Predictor]):
+    """Every predictor by its alias: those in `INFERENCE`, and those registered since.
+
+    One per process, shared by its threads. Backends are made at the first look-up.
+    """
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._made: dict[str, Predictor] = {}
+        self._registered: dict[str, PredictorSettings] = {}
+        # When the settings were read, as near as can be told; see `Declare.declared_at`.
+        self._read_at = time.time()
+        self._registered_at: dict[str, float] = {}
+
+    def __getitem__(self, alias: str) -> Predictor:
+        """Return the predictor.
+
+        Raises:
+            UnknownPredictor: a `KeyError` and an `InvalidPredictor`: there is none.
+            InvalidPredictor: its settings are wrong.
+        """
+        predictor = self._made.get(alias)
+        return self._make(alias) if predictor is None else predictor
+
+    def __contains__(self, alias: object) -> bool:
+        """Whether it is declared; makes nothing."""
+        return alias in self._settings()
+
+    def __iter__(self) -> Iterator[str]:
+        """The aliases, those in settings first."""
+        return iter(self._settings())
+
+    def __len__(self) -> int:
+        """How many are declared."""
+        return len(self._settings())
+
+    def register(self, alias: str, **declaration: Any) -> Predictor:
+        """Declare a predictor at run time, in this process.
+
+        Args:
+            alias: a new one.
+            declaration: `MODEL`, `RUNTIME`, … as in `INFERENCE`.
+
+        Raises:
+            InvalidPredictor: the alias is taken, or the declaration is wrong.
+        """
+        settings = parse_predictor(alias, declaration)
+        with self._guard():
+            if alias in self._settings():
+                raise InvalidPredictor(f"The predictor {alias!r} is declared already.")
+            self._registered[alias] = settings
+            self._registered_at[alias] = time.time()
+        return self[alias]
+
+    def unregister(self, alias: str) -> None:
+        """Forget a predictor that was registered at run time.
+
+        Raises:
+            UnknownPredictor: it was not.
+        """
+        with self._guard():
+            if self._registered.pop(alias, None) is None:
+                raise UnknownPredictor(f"The predictor {alias!r} was not registered at run time.")
+            predictor = self._made.pop(alias, None)
+        if predictor is not None:
+            predictor.backend.close()
+
+    def preload(self) -> None:
+        """Ask for every predictor whose option `preload` is true. Does not wait for loads.
+
+        One that cannot even be asked for is logged and does not keep the others from it.
+        """
+        _ask_for(self._wanted())
+
+    def preload_in_background(self) -> None:
+        """As `preload`, from a thread: starting the host takes a moment.
+
+        The backends are imported before that, by the caller. A server that forked its
+        workers while a thread imports would leave them a lock of that import which nobody
+        ever opens, and their first request would wait for it.
+        """
+        wanted = self._wanted()
+        threading.Thread(
+            target=_ask_for, args=(wanted,), name="inference-preload", daemon=True
+        ).start()
+
+    def reset(self) -> None:
+        """Close every backend; they are made again, from the settings of that moment."""
+        with self._guard():
+            made, self._made = self._made, {}
+            self._read_at = time.time()
+        for predictor in made.values():
+            predictor.backend.close()
+
+    def _settings(self) -> dict[str, PredictorSettings]:
+        return {**predictor_settings(), **self._registered}
+
+    def _wanted(self) -> list[Predictor]:
+        wanted = []
+        for alias in list(self):
+            try:
+                if self[alias].backend.options.preload:
+                    wanted.append(self[alias])
+            except Exception:
+                logger.exception("preload failed alias=%s", alias)
+        return wanted
+
+    def _make(self, alias: str) -> Predictor:
+        with self._guard():
+            if alias not in self._made:
+                settings = self._settings()
+                if alias not in settings:
+                    raise _unknown(alias, list(settings))
+                backend = backend_class(settings[alias])
+                declared_at = self._registered_at.get(alias, self._read_at)
+                self._made[alias] = Predictor(backend(settings[alias], declared_at=declared_at))
+            return self._made[alias]
+
+    def _guard(self) -> threading.Lock:
+        if self._pid != os.getpid():
+            # A thread that did not survive the fork may have held it.
+            self._pid = os.getpid()
+            self._lock = threading.Lock()
+        return self._lock
+
+
+def _ask_for(wanted: list[Predictor]) -> None:
+    for predictor in wanted:
+        try:
+            predictor.preload()
+        except Exception:
+            logger.exception("preload failed alias=%s", predictor.alias)
+
+
+def _unknown(alias: str, known: list[str]) -> UnknownPredictor:
+    near = difflib.get_close_matches(alias, known, 1)
+    if near:
+        hint = f"Did you mean {near[0]!r}?"
+    else:
+        hint = f"INFERENCE declares: {', '.join(known) or 'nothing'}."
+    return UnknownPredictor(f"There is no predictor {alias!r}. {hint}")
+
+
+def reset(*, setting: str, **kwargs: Any) -> None:
+    """Receiver of `setting_changed`: what `override_settings` changes takes effect."""
+    if setting in ("INFERENCE", "INFERENCE_HOST"):
+        predictors.reset()
+
+
+predictors = Predictors()
+predictor = cast(Predictor, SimpleLazyObject(lambda: predictors["default"]))

@@ -1,0 +1,105 @@
+"""What went wrong, as Django REST framework says it."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
+from django.http import UnreadablePostError
+from rest_framework.exceptions import APIException, ParseError
+
+from django_inference.exceptions import (
+    InferenceError,
+    InvalidInput,
+    ModelCrashed,
+    ModelLoadFailed,
+    ModelNotReady,
+    Overloaded,
+    PredictionTimeout,
+    RemoteError,
+)
+
+#: What a client is told; the error's own message may hold paths and values of the server.
+_SAID: dict[type[InferenceError], str] = {
+    InvalidInput: "The input does not fit the model.",
+    ModelNotReady: "The model is not ready yet. Try again later.",
+    ModelLoadFailed: "The model could not be loaded. Try again later.",
+    Overloaded: "Too many predictions are waiting. Try again later.",
+    PredictionTimeout: "There was no answer in time.",
+    ModelCrashed: "The model crashed on this input.",
+    RemoteError: "The model's server did not answer as it should.",
+}
+_SAID_OTHERWISE = "The model failed on this input."
+
+
+class PredictionException(APIException):
+    """An `InferenceError` on its way through `EXCEPTION_HANDLER`; `__cause__` is the error.
+
+    Its code is the name of the error in snake case, such as `model_not_ready`.
+
+    Attributes:
+        alias: the predictor that was asked.
+        wait: whole seconds after which another try makes sense, or None. DRF's own
+            exception handler sends it as Retry-After.
+    """
+
+    def __init__(self, error: InferenceError) -> None:
+        self.__cause__ = error
+        self.status_code = error.status_code
+        self.alias = error.alias
+        self.wait = retry_after(error)
+        name = type(error).__name__
+        super().__init__(_said(error), code=re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower())
+
+
+class BodyTooLarge(APIException):
+    """The body has more bytes than the view or Django's settings allow."""
+
+    status_code = 413
+    default_detail = "The body is too large."
+    default_code = "body_too_large"
+
+
+class LengthRequired(APIException):
+    """The body was sent without its length, and Django REST framework reads none of it."""
+
+    status_code = 411
+    default_detail = "Send the length of the body in a Content-Length header."
+    default_code = "length_required"
+
+
+def as_api_exception(error: Exception) -> Exception:
+    """Return the exception that Django REST framework knows how to answer.
+
+    Errors that are none of this package's business are returned as they are.
+    """
+    if isinstance(error, InferenceError):
+        return PredictionException(error)
+    if isinstance(error, RequestDataTooBig):
+        return _because(BodyTooLarge(str(error)), error)
+    if isinstance(error, TooManyFieldsSent | TooManyFilesSent):
+        return _because(ParseError(str(error)), error)
+    if isinstance(error, UnreadablePostError):
+        return _because(ParseError("The body ended too early."), error)
+    return error
+
+
+def retry_after(error: InferenceError) -> int | None:
+    """Whole seconds, rounded up and at least 1; None where another try makes no sense."""
+    seconds = error.retry_after
+    if seconds is None or not math.isfinite(seconds):
+        return 1 if error.status_code in (429, 503) else None
+    return max(1, math.ceil(seconds))
+
+
+def _said(error: InferenceError) -> str:
+    if error.message and (settings.DEBUG or isinstance(error, InvalidInput)):
+        return error.message
+    return next((said for kind, said in _SAID.items() if isinstance(error, kind)), _SAID_OTHERWISE)
+
+
+def _because(exception: APIException, error: Exception) -> APIException:
+    exception.__cause__ = error
+    return exception

@@ -1,0 +1,130 @@
+"""What a request asks for: named tensors, several items, or one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from rest_framework.exceptions import ParseError, ValidationError
+from rest_framework.settings import api_settings
+
+from django_inference.handle import Predictor
+from django_inference.plain import to_array
+
+_NEITHER = 'Expected an object with exactly one of "inputs", "items" and "item".'
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Named tensors with the batch on axis 0, or one array for the model's only input."""
+
+    value: Any
+    answered_as: ClassVar[str] = "outputs"
+
+    def predict(self, predictor: Predictor, timeout: float | None) -> Any:
+        """Return the outputs by name."""
+        return predictor.predict(self.value, timeout=timeout)
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list of items."""
+
+    value: list[Any]
+    answered_as: ClassVar[str] = "results"
+
+    def predict(self, predictor: Predictor, timeout: float | None) -> Any:
+        """Return one result an item."""
+        return predictor.predict(self.value, timeout=timeout)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item."""
+
+    value: Any
+    answered_as: ClassVar[str] = "result"
+
+    def predict(self, predictor: Predictor, timeout: float | None) -> Any:
+        """Return its result."""
+        return predictor.predict_one(self.value, timeout=timeout)
+
+
+AnyInputs = Inputs | Items | Item
+
+
+def from_data(data: Any) -> AnyInputs:
+    """Read a parsed body: bytes, or an object with exactly one of the three keys.
+
+    Raises:
+        ValidationError: it is something else; the message says for each field what.
+    """
+    if isinstance(data, bytes):
+        return Item(data)
+    if not isinstance(data, Mapping):
+        raise ValidationError({api_settings.NON_FIELD_ERRORS_KEY: [_NEITHER]})
+    mistakes = {str(key): ["Unknown field."] for key in list(data)[:10] if key not in _READERS}
+    known = [key for key in _READERS if key in data]
+    for key in known[1:]:
+        mistakes[key] = [f'Not together with "{known[0]}".']
+    if not known:
+        mistakes[api_settings.NON_FIELD_ERRORS_KEY] = [_NEITHER]
+    if mistakes:
+        raise ValidationError(mistakes)
+    return _READERS[known[0]](data[known[0]])
+
+
+def from_files(files: Mapping[str, list[Any]], read: Callable[[Any], Any]) -> AnyInputs:
+    """Take every uploaded file as one item.
+
+    Args:
+        files: by the name of their form field.
+        read: turns a file into an item.
+
+    Raises:
+        ParseError: there is no file.
+        ValidationError: the files are in several fields, so nobody knows their order.
+    """
+    if not files:
+        raise ParseError("No file was uploaded.")
+    first, *others = files
+    if others:
+        message = f'Send all files in one field; this request has some in "{first}" too.'
+        raise ValidationError({name: [message] for name in others})
+    items = [read(file) for file in files[first]]
+    return Items(items) if len(items) > 1 else Item(items[0])
+
+
+def _inputs(value: Any) -> Inputs:
+    if isinstance(value, list):
+        try:
+            return Inputs(to_array(value))
+        except ValueError as error:
+            raise ValidationError({"inputs": [str(error)]}) from error
+    if not isinstance(value, Mapping) or not value:
+        raise ValidationError({"inputs": ["Expected an object of nested lists by name."]})
+    tensors: dict[str, Any] = {}
+    mistakes: dict[str, list[str]] = {}
+    for name, rows in value.items():
+        try:
+            tensors[str(name)] = to_array(rows)
+        except ValueError as error:
+            if len(mistakes) < 10:
+                mistakes[str(name)] = [str(error)]
+    if mistakes:
+        raise ValidationError({"inputs": mistakes})
+    return Inputs(tensors)
+
+
+def _items(value: Any) -> Items:
+    if not isinstance(value, list):
+        raise ValidationError({"items": ["Expected a list."]})
+    return Items(value)
+
+
+_READERS: dict[str, Callable[[Any], AnyInputs]] = {
+    "inputs": _inputs,
+    "items": _items,
+    "item": Item,
+}

@@ -1,0 +1,1 @@
+"""The command line: `manage.py inference` and `manage.py inference_host`."""

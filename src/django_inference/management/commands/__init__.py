@@ -1,0 +1,1 @@
+"""Found by `manage.py` by the names of the modules."""

@@ -1,0 +1,111 @@
+"""`manage.py inference`: look after models from a terminal or a deploy script."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import IO, Any, cast
+
+import msgspec
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+
+from django_inference.conf import InvalidPredictor
+from django_inference.exceptions import InferenceError
+from django_inference.handle import Predictor
+from django_inference.management.inputs import read_input
+from django_inference.management.tables import status_table, watch
+from django_inference.plain import to_plain
+from django_inference.registry import predictors
+from django_inference.specs import State, Status
+
+
+class Command(BaseCommand):
+    """Status, load, unload, reload and predict."""
+
+    help = "Shows, loads, unloads, reloads and tries the models that INFERENCE declares."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the sub-commands."""
+        actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+        status = actions.add_parser("status", help="show every predictor; exit 1 unless all READY")
+        _add_aliases(status)
+        status.add_argument("--format", choices=("table", "json"), default="table")
+        for name, help_text in (
+            ("load", "load models and wait until they are ready"),
+            ("reload", "load again beside what runs; traffic moves when that is ready"),
+        ):
+            action = actions.add_parser(name, help=help_text)
+            _add_aliases(action)
+            action.add_argument("--no-wait", action="store_true", help="return at once")
+            action.add_argument("--timeout", type=float, default=600.0, help="seconds to wait")
+        _add_aliases(actions.add_parser("unload", help="give the memory of models back"))
+        predict = actions.add_parser("predict", help="predict from a file, print JSON")
+        predict.add_argument("alias")
+        predict.add_argument("--input", required=True, help=".json, .npy, .npz, - or any file")
+        predict.add_argument("--timeout", type=float, default=None, help="seconds to wait")
+
+    def handle(self, *args: Any, action: str, **options: Any) -> None:
+        """Run the sub-command."""
+        try:
+            if action == "predict":
+                self._predict(predictors[options["alias"]], options["input"], options["timeout"])
+                return
+            chosen = [predictors[alias] for alias in options["aliases"] or predictors]
+            if action == "status":
+                self._status(chosen, options["format"])
+            elif action == "unload":
+                for predictor in chosen:
+                    predictor.unload()
+            else:
+                self._load(chosen, action, options)
+        except (InferenceError, InvalidPredictor) as error:
+            raise CommandError(str(error)) from error
+
+    def _status(self, chosen: list[Predictor], form: str) -> None:
+        statuses = [predictor.status() for predictor in chosen]
+        self._print(statuses, form)
+        if any(status.state is not State.READY for status in statuses):
+            sys.exit(1)
+
+    def _load(self, chosen: list[Predictor], action: str, options: dict[str, Any]) -> None:
+        began = time.time()
+        for predictor in chosen:
+            predictor.reload() if action == "reload" else predictor.preload()
+        if options["no_wait"]:
+            return
+
+        def ask() -> list[Status]:
+            return [predictor.status() for predictor in chosen]
+
+        statuses = watch(self._console(), ask, options["timeout"])
+        self._print(statuses, "table")
+        failed = [
+            status.alias
+            for status in statuses
+            if status.state is not State.READY or (status.error and status.error.at >= began)
+        ]
+        if failed:
+            raise CommandError(f"not ready: {', '.join(failed)}")
+
+    def _predict(self, predictor: Predictor, name: str, timeout: float | None) -> None:
+        result = predictor.predict(read_input(name), timeout=timeout)
+        self.stdout.write(json.dumps(to_plain(result), indent=2, ensure_ascii=False))
+
+    def _print(self, statuses: list[Status], form: str) -> None:
+        if form == "json":
+            text = msgspec.json.format(msgspec.json.encode(statuses), indent=2)
+            self.stdout.write(text.decode())
+        else:
+            self._console().print(status_table(statuses))
+
+    def _console(self) -> Console:
+        # A pipe has no width of its own: do not break the lines of what is parsed or logged.
+        width = None if self.stdout.isatty() else 200
+        return Console(file=cast(IO[str], self.stdout._out), width=width)
+
+
+def _add_aliases(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("aliases", nargs="*", metavar="ALIAS", help="default: every predictor")

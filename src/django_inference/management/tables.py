@@ -1,0 +1,97 @@
+"""The state of models as a person reads it in a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from django_inference.specs import State, Status
+
+_COLOURS = {
+    State.READY: "green",
+    State.LOADING: "yellow",
+    State.DRAINING: "yellow",
+    State.FAILED: "bold red",
+    State.UNLOADED: "dim",
+}
+
+
+def status_table(statuses: Sequence[Status]) -> RenderableType:
+    """Draw a row a predictor, and below the table the last error of each."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("predictor", "state", "version", "pid"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("load", "memory", "requests", "failures", "mean batch", "restarts"):
+        table.add_column(heading, justify="right")
+    for status in statuses:
+        table.add_row(*_row(status))
+    errors = [_error(status) for status in statuses if status.error is not None]
+    return Group(table, *errors)
+
+
+def _is_loading(status: Status) -> bool:
+    if status.state in (State.LOADING, State.UNLOADED):
+        return True
+    # The next version has failed, and waits, when it is to be tried again.
+    return bool(status.next_version) and status.retry_after is None
+
+
+def _row(status: Status) -> list[str | Text]:
+    counts = [replica.statistics for replica in status.replicas]
+    batches = sum(count.batches for count in counts)
+    pids = ", ".join(str(replica.pid) for replica in status.replicas if replica.pid)
+    return [
+        status.alias,
+        _state(status),
+        status.version or "-",
+        pids or "-",
+        f"{status.load_seconds:.2f} s" if status.load_seconds else "-",
+        f"{status.memory / 2**20:.0f} MB" if status.memory else "-",
+        str(sum(count.requests for count in counts)),
+        str(sum(count.failures for count in counts)),
+        f"{sum(count.rows for count in counts) / batches:.1f}" if batches else "-",
+        str(sum(replica.restarts for replica in status.replicas)),
+    ]
+
+
+def _state(status: Status) -> Text:
+    text = Text(status.state.value, style=_COLOURS[status.state])
+    if status.retry_after is not None:
+        text.append(f" (again in {status.retry_after:.0f} s)", style="not bold")
+    return text
+
+
+def _error(status: Status) -> Text:
+    assert status.error is not None
+    return Text.assemble("\n", (f"{status.alias}: ", "bold"), status.error.message)
+
+
+def watch(console: Console, statuses: Callable[[], list[Status]], timeout: float) -> list[Status]:
+    """Show the models while they load, until each is READY or FAILED or time is up.
+
+    Args:
+        console: to draw on; nothing moves where it is no terminal.
+        statuses: asks how they fare.
+        timeout: seconds.
+
+    Returns:
+        How they fared last.
+    """
+    began = time.monotonic()
+    spinner = Spinner("dots")
+    with Live(console=console, refresh_per_second=10, transient=True) as live:
+        while True:
+            now = statuses()
+            elapsed = time.monotonic() - began
+            busy = [status.alias for status in now if _is_loading(status)]
+            if not busy or elapsed > timeout:
+                return now
+            spinner.update(text=f"loading {', '.join(busy)} for {elapsed:.1f} s")
+            live.update(Group(status_table(now), spinner))
+            time.sleep(0.1)

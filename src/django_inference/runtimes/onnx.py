@@ -67,6 +67,8 @@ class OnnxRuntime(TensorRuntime):
         """
         import onnxruntime
 
+        # A site's models and their use are nobody else's business.
+        onnxruntime.disable_telemetry_events()
         file = model_file(required(artifact), self.suffixes)
         session = onnxruntime.InferenceSession(
             str(file), self._options(onnxruntime.SessionOptions()), self._chosen(onnxruntime)

@@ -1,0 +1,28 @@
+"""Headers of every response of the demo."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+
+#: The site loads nothing from elsewhere and runs no script; the browser is held to it.
+POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; media-src 'self' data:; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+class DemoMiddleware:
+    """Says which web worker answered, and what a page may load."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Add the headers to the response."""
+        response = self._get_response(request)
+        response["X-Web-Worker"] = str(os.getpid())
+        response["Content-Security-Policy"] = POLICY
+        return response

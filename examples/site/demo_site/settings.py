@@ -1,0 +1,111 @@
+"""Settings of the demo site. What is worth copying is at the top.
+
+No database, no sessions, no accounts: predictions need none of them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from demo_site.wheels import in_package
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- django-inference ------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "django_inference",
+    "rest_framework",
+    "demo_site",
+]
+
+MIDDLEWARE = [
+    # When a server process starts, this asks for the models below, without waiting for
+    # them. Leave it out, and each is loaded by the first request for it.
+    "django_inference.middleware.InferenceMiddleware",
+    "demo_site.middleware.DemoMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+# One entry a model; views call it as `predictors["faces"].predict_one(photo)`. Each model
+# lives in one process of the model host, and all the web workers share it.
+#
+# Your own weights would lie in a folder of yours: "MODEL": BASE_DIR / "models/notes". The
+# demo takes them out of packages, so that it has nothing to download.
+INFERENCE = {
+    # A runtime of the site's own. Its weights come with its code, so there is no MODEL.
+    "faces": {
+        "RUNTIME": "demo_site.runtimes.faces.FaceDetector",
+        # Keyword arguments of that class. Changing one makes a new version of the model.
+        "RUNTIME_OPTIONS": {"longest_side": 1024},
+        # Photos are searched one by one, so a large batch would only let the first wait.
+        "OPTIONS": {"max_batch_size": 4, "timeout": 20.0},
+    },
+    # A TensorFlow SavedModel: the built-in runtime, with the sound decoded before it.
+    "notes": {
+        "MODEL": in_package("basic_pitch", "saved_models/icassp_2022/nmp"),
+        "RUNTIME": "demo_site.runtimes.notes.NoteFinder",
+        # A row is a sound of up to a minute: four of them are work enough at a time.
+        "OPTIONS": {"max_batch_size": 4, "timeout": 20.0},
+    },
+    # An ONNX file: requests that arrive together are answered by one run of the network.
+    "types": {
+        "MODEL": in_package("magika", "models/standard_v3_3/model.onnx"),
+        "RUNTIME": "demo_site.runtimes.filetypes.FileTypes",
+        "RUNTIME_OPTIONS": {
+            "descriptions": str(in_package("magika", "config/content_types_kb.min.json")),
+        },
+        "OPTIONS": {"max_batch_size": 64},
+    },
+}
+
+INFERENCE_HOST = {
+    # The socket, lock and log of the model host. None picks a folder for this user and
+    # project; the demo sets its own, so that it cannot meet another host of yours.
+    "RUNTIME_DIR": os.environ.get("DEMO_RUNTIME_DIR"),
+    # Seconds that the host outlives its last web worker: long enough for a restart of the
+    # server to find the models still loaded.
+    "LINGER": 10,
+}
+
+# --- The rest of Django ----------------------------------------------------------------
+
+# Nothing here is signed with it. A site of your own reads its key from the environment.
+SECRET_KEY = "of the demo only, which signs nothing"
+DEBUG = False
+ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
+
+ROOT_URLCONF = "demo_site.urls"
+WSGI_APPLICATION = "demo_site.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
+    },
+]
+
+LANGUAGE_CODE = "en-gb"
+USE_I18N = False
+TIME_ZONE = "UTC"
+
+# The API is open, as the pages are: without accounts there is nobody to ask for.
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.AllowAny"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "UNAUTHENTICATED_USER": None,
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(levelname)s %(name)s pid=%(process)d %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {"django_inference": {"level": "INFO"}},
+}

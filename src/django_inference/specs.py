@@ -7,12 +7,19 @@ import neither Django nor numpy.
 from __future__ import annotations
 
 import hashlib
+import time
+import traceback
 from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
 
 from django_inference.tensors import Signature
+
+
+#: Characters that are kept: the messages and tracebacks of some libraries hold whole inputs.
+MAX_MESSAGE = 2_000
+MAX_TRACEBACK = 64_000
 
 
 class State(StrEnum):
@@ -128,6 +135,27 @@ class ErrorReport(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     traceback: str = ""
     at: float = 0.0
+
+    @classmethod
+    def of(cls, error: BaseException) -> ErrorReport:
+        """Say what is known of an exception, now."""
+        # The end of a long traceback says more than its beginning.
+        said = printable("".join(traceback.format_exception(error)))[-MAX_TRACEBACK:]
+        return cls(message=one_line(error), traceback=said, at=time.time())
+
+
+def one_line(error: BaseException) -> str:
+    """The type and the first line of an exception, for a log or a table."""
+    try:
+        said = printable(error).strip().split("\n", 1)[0][:MAX_MESSAGE]
+    except Exception as reason:
+        said = f"its message cannot be shown: {type(reason).__name__}"
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def printable(value: object) -> str:
+    """Return text that can travel: names of files may hold what UTF-8 has no bytes for."""
+    return str(value).encode(errors="replace").decode()
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -175,9 +174,11 @@ class Runner:
             failure = _copy(error)
             failure.alias = self.spec.alias
         else:
-            details = "".join(traceback.format_exception(error))
-            failure = PredictionFailed(one_line(error), alias=self.spec.alias, details=details)
-            self._report(ErrorReport(message=failure.message, traceback=details, at=time.time()))
+            report = ErrorReport.of(error)
+            failure = PredictionFailed(
+                report.message, alias=self.spec.alias, details=report.traceback
+            )
+            self._report(report)
         if index is not None and isinstance(request.payload, list) and len(request.payload) > 1:
             failure.message = f"item {index}: {failure.message}"
         self._answer(request, failure)
@@ -195,9 +196,3 @@ def _copy(error: InferenceError) -> InferenceError:
     copy.__dict__.update(error.__dict__)
     copy.__cause__ = error
     return copy
-
-
-def one_line(error: BaseException) -> str:
-    """The type and the first line of an exception, for a log or a table."""
-    said = str(error).strip().split("\n", 1)[0]
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -5,14 +5,13 @@ from __future__ import annotations
 import queue
 import threading
 import time
-import traceback
 from concurrent.futures import Future
 from typing import Any
 
 from django_inference.engine.batching import Request
 from django_inference.engine.lifecycle import Backoff, version_of
 from django_inference.engine.models import OF_THE_MODEL
-from django_inference.engine.runner import Runner, one_line
+from django_inference.engine.runner import Runner
 from django_inference.exceptions import ModelLoadFailed, ModelNotReady
 from django_inference.metrics import StatisticsPage
 from django_inference.specs import ErrorReport, ModelSpec, State
@@ -124,9 +123,8 @@ class ModelThread:
         self.runner.close()
 
     def _load_failed(self, error: BaseException) -> None:
-        details = "".join(traceback.format_exception(error))
         with self._lock:
-            self.error = ErrorReport(message=one_line(error), traceback=details, at=time.time())
+            self.error = ErrorReport.of(error)
             self.retry_at = time.monotonic() + self._backoff.failed()
             self.state = State.FAILED
         self.loaded.set()

@@ -27,16 +27,30 @@ class Arena:
     """A growing block of shared memory.
 
     Args:
-        fd: of a memory file, which the arena then owns; a new one when left out.
+        fd: of a memory file, which the arena owns from now on, and closes where it refuses
+            it; a new one when left out.
 
     Raises:
         ValueError: the descriptor is not of a memory file that cannot shrink.
     """
 
+    fd = -1
+
     def __init__(self, fd: int | None = None) -> None:
-        self.fd = -1
-        self.fd = _create() if fd is None else _sealed(fd)
-        self._map()
+        self.fd = _create() if fd is None else fd
+        try:
+            if fd is not None:
+                _check(fd)
+            self._map()
+        except BaseException:
+            os.close(self.fd)
+            self.fd = -1
+            raise
+
+    def __del__(self) -> None:
+        """A descriptor is not closed by itself."""
+        if self.fd >= 0:
+            os.close(self.fd)
 
     @property
     def size(self) -> int:
@@ -83,22 +97,29 @@ class Arena:
             self._map()
 
     def close(self) -> None:
-        """Give up this side's hold. Arrays that still look into the memory keep it."""
+        """Give up this side's hold. Arrays that still look into the memory keep it.
+
+        The mark stays readable.
+        """
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
-
-    def __del__(self) -> None:
-        """A child of a fork forgets the arenas of its parent's channels without a close()."""
-        self.close()
+            # A codec and its hooks form a circle, which may wait long for the collector:
+            # the memory shall not wait with them.
+            mark = self.mark
+            self._use(mmap.mmap(-1, HEADER))
+            self.mark = mark
 
     def _map(self) -> None:
-        # The former map is not closed: arrays may look into it. It goes with the last one.
         try:
-            self.memory = mmap.mmap(self.fd, os.fstat(self.fd).st_size)
+            self._use(mmap.mmap(self.fd, os.fstat(self.fd).st_size))
         except (OSError, OverflowError) as error:
             raise ValueError(f"the arena cannot be mapped: {error}") from error
-        self._mark = memoryview(self.memory)[:8].cast("Q")
+
+    def _use(self, memory: mmap.mmap) -> None:
+        # The former map is not closed: arrays may look into it. It goes with the last one.
+        self.memory = memory
+        self._mark = memoryview(memory)[:8].cast("Q")
 
 
 def _create() -> int:
@@ -113,7 +134,7 @@ def _create() -> int:
     return fd
 
 
-def _sealed(fd: int) -> int:
+def _check(fd: int) -> None:
     if _HAS_MEMFD:
         try:
             seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
@@ -123,4 +144,3 @@ def _sealed(fd: int) -> int:
             raise ValueError("the arena is not sealed against shrinking")
     if os.fstat(fd).st_size < HEADER:
         raise ValueError("the arena is too small")
-    return fd

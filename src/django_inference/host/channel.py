@@ -10,7 +10,7 @@ from typing import Any
 from django_inference.host.arena import Arena
 from django_inference.host.codec import SPILLED, Codec
 from django_inference.host.control import connect
-from django_inference.host.protocol import LENGTH, MAX_FRAME, Call, ProtocolError, Reply
+from django_inference.host.protocol import LENGTH, MAX_FRAME, Call, Reply
 
 
 class Channel:
@@ -58,6 +58,7 @@ class Channel:
         Raises:
             ConnectionError: the worker is gone.
             TimeoutError: the deadline has passed.
+            ProtocolError: the reply cannot be read.
         """
         sock = self._socket
         sock.settimeout(max(0.001, deadline - time.monotonic()))
@@ -100,10 +101,5 @@ class Channel:
 
     def _reply(self, have: int) -> Reply:
         (length,) = LENGTH.unpack_from(self._buffer)
-        try:
-            reply: Reply = self._codec.decode(
-                self._view[LENGTH.size : have], spilled=length >= SPILLED
-            )
-        except ProtocolError as error:
-            raise ConnectionAbortedError(str(error)) from error
+        reply: Reply = self._codec.decode(self._view[LENGTH.size : have], spilled=length >= SPILLED)
         return reply

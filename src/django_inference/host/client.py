@@ -21,6 +21,7 @@ from django_inference.exceptions import (
     ModelCrashed,
     ModelLoadFailed,
     ModelNotReady,
+    PredictionFailed,
     PredictionTimeout,
 )
 from django_inference.host.channel import Channel
@@ -163,7 +164,8 @@ class ModelClient:
                 continue
             try:
                 frame = channel.encode(payload, deadline, alone=alone)
-            except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            except Exception as error:
+                # An array of another library may raise anything.
                 self._give_back(channel)
                 raise InvalidInput(
                     f"the input cannot be sent: {error}", alias=self._alias
@@ -187,6 +189,11 @@ class ModelClient:
                 alone = alone or channel.mark > 0
                 yield _Pause()
                 continue
+            except ProtocolError as error:
+                self._give_back(channel, usable=False)
+                raise PredictionFailed(
+                    f"the result cannot be read: {error}", alias=self._alias
+                ) from error
             except BaseException:
                 self._give_back(channel, usable=False)
                 raise

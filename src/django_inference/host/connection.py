@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 from typing import Any
 
 from django_inference.engine.batching import Request
-from django_inference.engine.runner import one_line
-from django_inference.exceptions import InferenceError, PredictionFailed
+from django_inference.exceptions import InferenceError, InvalidInput, PredictionFailed
 from django_inference.host.arena import Arena
 from django_inference.host.codec import SPILLED, Codec
 from django_inference.host.protocol import LENGTH, MAX_FRAME, Call, Failure, ProtocolError, Reply
+from django_inference.specs import one_line
 
 logger = logging.getLogger("django_inference.worker")
 
@@ -45,7 +44,8 @@ class Connection:
         """
         if self._codec is None:
             self._greet()
-            return None
+            if self._codec is None:
+                return None
         try:
             count = self._sock.recv_into(buffer)
         except BlockingIOError:
@@ -70,7 +70,12 @@ class Connection:
             return None
         if self._partial:
             self._partial = bytearray()
-        call = self._codec.decode(frame[LENGTH.size :], spilled=length >= SPILLED)
+        try:
+            call = self._codec.decode(frame[LENGTH.size :], spilled=length >= SPILLED)
+        except ProtocolError as error:
+            # Without an answer the client would take this process for dead and try again.
+            self.reply(Reply(Failure.of(InvalidInput(f"the input cannot be read: {error}")), None))
+            raise
         return HostRequest(self, call)
 
     def begins(self, batch: int) -> None:
@@ -110,7 +115,6 @@ class Connection:
         try:
             self._codec = Codec(Arena(fds[0]), Call)
         except ValueError as error:
-            os.close(fds[0])
             raise ProtocolError(str(error)) from error
 
 
@@ -130,10 +134,12 @@ class HostRequest(Request):
     def answer(self, outcome: Any) -> None:
         """Send the answer."""
         if isinstance(outcome, InferenceError):
-            self._connection.reply(Reply(Failure.of(outcome), None))
-            return
+            reply = Reply(Failure.of(outcome), None)
+        else:
+            reply = Reply(None, outcome)
         try:
-            self._connection.reply(Reply(None, outcome))
-        except (TypeError, ValueError, OverflowError, OSError, RecursionError) as error:
+            self._connection.reply(reply)
+        except Exception as error:
+            # Whatever the model has returned: an array of another library may raise anything.
             failure = PredictionFailed(f"the result cannot be sent: {one_line(error)}")
             self._connection.reply(Reply(Failure.of(failure), None))

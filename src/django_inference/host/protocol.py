@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from django_inference.exceptions import BY_NAME, InferenceError
-from django_inference.specs import ErrorReport, ModelSpec, State, Status
+from django_inference.specs import ErrorReport, ModelSpec, State, Status, printable
 from django_inference.tensors import Signature
 
 #: Processes that speak different versions never meet: it is part of the socket's path.
@@ -173,8 +173,18 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
 
     @classmethod
     def of(cls, error: InferenceError) -> Failure:
-        """Take an error apart."""
-        return cls(type(error).__name__, error.message, error.retry_after, error.details)
+        """Take an error apart; one of a project's own becomes the kind that it is derived from."""
+        kind = next(
+            kind.__name__ for kind in type(error).__mro__ if BY_NAME.get(kind.__name__) is kind
+        )
+        # A model's code may have put anything into its error.
+        wait = error.retry_after
+        return cls(
+            kind,
+            printable(error.message),
+            wait if isinstance(wait, int | float) else None,
+            printable(error.details),
+        )
 
     def error(self, alias: str) -> InferenceError:
         """Put it together again."""

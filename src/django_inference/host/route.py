@@ -31,7 +31,7 @@ class Route:
             path: had.pop(path, deque()) for path in update.sockets
         }
         busy = former._busy if former is not None else {}
-        self._busy = {path: busy.get(path, 0) for path in update.sockets}
+        self._busy: dict[str, int] = {path: busy.get(path, 0) for path in update.sockets}
         for channels in had.values():
             while channels:
                 channels.pop().close()

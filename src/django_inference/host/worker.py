@@ -17,11 +17,10 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from importlib import import_module
 
 from django_inference.engine.models import OF_THE_MODEL
-from django_inference.engine.runner import Runner, one_line
+from django_inference.engine.runner import Runner
 from django_inference.host.connection import Connection, Hangup, HostRequest
 from django_inference.host.protocol import (
     LENGTH,
@@ -93,9 +92,7 @@ class Worker:
             _set_up(self._spec.environment)
             self._runner.load()
         except OF_THE_MODEL as error:
-            details = "".join(traceback.format_exception(error))
-            report = ErrorReport(message=one_line(error), traceback=details, at=time.time())
-            self._control.sendall(pack(LoadFailed(report)))
+            self._control.sendall(pack(LoadFailed(ErrorReport.of(error))))
             return False
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.setblocking(False)
@@ -139,41 +136,51 @@ class Worker:
 
     def _read(self, buffer: bytearray, wait: float | None) -> list[HostRequest]:
         """Wait until some descriptor is ready, then read every call that is there."""
-        requests = []
+        heard = []
         for fd, _ in self._poll.poll(None if wait is None else wait * 1000):
-            connection = self._connections.get(fd)
-            if connection is None:
-                self._attend(fd)
-                continue
-            try:
-                request = connection.read(buffer)
-            except (Hangup, ProtocolError) as error:
-                if isinstance(error, ProtocolError):
-                    logger.warning("dropped a client alias=%s: %s", self._spec.alias, error)
-                self._drop(fd)
-                continue
-            if request is not None:
-                requests.append(request)
-        return requests
+            if fd in self._connections:
+                heard.append(self._hear(fd, buffer))
+            elif fd == self._wake_reader:
+                self._stop_listening()
+            elif not self._is_draining:
+                # What these clients have to say may be there as well: it belongs into
+                # this batch, not each into one of its own.
+                heard += [self._hear(new, buffer) for new in self._accept()]
+        return [request for request in heard if request is not None]
 
-    def _attend(self, fd: int) -> None:
-        assert self._listener is not None
-        if fd == self._wake_reader:
-            self._poll.unregister(fd)
-            self._poll.unregister(self._listener)
-            self._listener.close()
-            return
+    def _hear(self, fd: int, buffer: bytearray) -> HostRequest | None:
         try:
-            sock, _ = self._listener.accept()
+            return self._connections[fd].read(buffer)
+        except (Hangup, ProtocolError) as error:
+            if isinstance(error, ProtocolError):
+                logger.warning("dropped a client alias=%s: %s", self._spec.alias, error)
+            self._drop(fd)
+            return None
+
+    def _accept(self) -> list[int]:
+        assert self._listener is not None
+        accepted = []
+        try:
+            while True:
+                sock, _ = self._listener.accept()
+                sock.setblocking(False)
+                self._connections[sock.fileno()] = Connection(sock)
+                self._poll.register(sock, select.POLLIN)
+                accepted.append(sock.fileno())
+        except BlockingIOError:
+            pass
         except OSError as error:
             # Out of descriptors, most likely: the client stays in the backlog and keeps
             # the listener readable, so without a pause this would spin.
             logger.error("cannot accept a client: %s", error)
             time.sleep(0.05)
-            return
-        sock.setblocking(False)
-        self._connections[sock.fileno()] = Connection(sock)
-        self._poll.register(sock, select.POLLIN)
+        return accepted
+
+    def _stop_listening(self) -> None:
+        assert self._listener is not None
+        self._poll.unregister(self._wake_reader)
+        self._poll.unregister(self._listener)
+        self._listener.close()
 
     def _drop(self, fd: int) -> None:
         self._poll.unregister(fd)

@@ -1,0 +1,156 @@
+"""Every code block of the documentation does what the page says.
+
+A page is followed from top to bottom, as a reader would: a block that names a file is saved,
+a `console` block is typed, and any other Python is run in one session of that project. The
+pages but the README and the tutorial start from the project that the tutorial has built.
+"""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import ROOT, Block, blocks, commands, pages
+from tests.docs.project import Project
+
+TUTORIAL = "docs/tutorial/first-model.md"
+FROM_NOTHING = ("README.md", TUTORIAL)
+
+HTTP = "docs/how-to/serve-over-http.md"
+
+#: What is not run but only parsed: by language, or by page and language, and why.
+ONLY_PARSED = {
+    "ini": "units of systemd and configuration of uWSGI: neither runs where tests do",
+    "json": "an answer, shown",
+    (HTTP, "python"): "run by tests/rest/test_how_to.py",
+    (HTTP, "shell"): "asks models that the page takes for given",
+}
+
+#: What Sphinx is told to put there: the build of the pages checks it.
+FOR_SPHINX = ("{raw}", "{toctree}")
+
+#: Commands of a developer in a clone of the project: looked up, not run from within a test.
+OF_A_CLONE = ("make ",)
+
+
+def is_run(block: Block) -> bool:
+    if block.language == "console":
+        return not all(command.text.startswith(OF_A_CLONE) for command in commands(block))
+    if block.language in FOR_SPHINX:
+        return False
+    return not {block.language, (block.page, block.language)} & ONLY_PARSED.keys()
+
+
+@cache
+def all_blocks() -> list[Block]:
+    return [block for page in pages() for block in blocks(page)]
+
+
+def to_run(page: str) -> list[Block]:
+    return [block for block in all_blocks() if block.page == page and is_run(block)]
+
+
+@pytest.fixture(scope="session")
+def after_the_tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that a reader has who followed the tutorial: its files, and a trained model."""
+    folder = tmp_path_factory.mktemp("tutorial") / "work"
+    project = Project()
+    wanted = ["django-admin startproject mysite .", "python train.py"]
+    try:
+        for block in to_run(TUTORIAL):
+            if block.file:
+                project.do(block)
+            elif block.language == "console":
+                for command in commands(block):
+                    if wanted and command.text == wanted[0]:
+                        project.run(wanted.pop(0))
+        assert not wanted
+        shutil.copytree(project.folder, folder)
+    finally:
+        project.close()
+    return folder
+
+
+@pytest.fixture
+def project(request: pytest.FixtureRequest, page: str) -> Iterator[Project]:
+    like = None if page in FROM_NOTHING else request.getfixturevalue("after_the_tutorial")
+    project = Project(like)
+    yield project
+    project.close()
+
+
+# A page without a web server starts the model host and many a command, and takes as long.
+@pytest.mark.servers
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("page", [page for page in pages() if to_run(page)])
+def test_a_page_does_what_it_says(page: str, project: Project) -> None:
+    for block in to_run(page):
+        project.do(block)
+    assert "no issues" in project.run("python manage.py check")
+
+
+@pytest.mark.parametrize("block", all_blocks(), ids=str)
+def test_every_block_says_its_language_and_can_be_parsed(block: Block) -> None:
+    match block.language:
+        case "python":
+            compile(block.text, str(block), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        case "pycon":
+            assert block.text.startswith(">>> ")
+        case "console":
+            for command in commands(block):
+                parse_shell(command.text)
+        case "shell":
+            parse_shell(block.text)
+        case "ini":
+            configparser.RawConfigParser(strict=False).read_string(block.text)
+        case "json":
+            json.loads(block.text)
+        case other:
+            assert other in FOR_SPHINX, f"nobody knows how to check {other!r}"
+
+
+def parse_shell(text: str) -> None:
+    subprocess.run(["bash", "-n", "-c", text], check=True, timeout=10)
+
+
+def test_every_make_command_names_a_target() -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = [
+        command.text.removeprefix("make ")
+        for block in all_blocks()
+        if block.language == "console" and not is_run(block)
+        for command in commands(block)
+    ]
+    assert {"demo", "test"} <= set(named) <= set(targets)
+
+
+def test_what_is_only_parsed_is_there() -> None:
+    """A row of the list that fits no block would hide the next one that it does fit."""
+    seen = {block.language for block in all_blocks()}
+    seen_on = {(block.page, block.language) for block in all_blocks()}
+    assert ONLY_PARSED.keys() <= seen | seen_on
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("page", ["README.md"])
+def test_the_quick_start_answers_djangos_test_client(page: str, project: Project) -> None:
+    for block in to_run(page):
+        if block.file or "startproject" in block.text or "make_model" in block.text:
+            project.do(block)
+    for line in (
+        "from django.test import Client",
+        "client = Client(SERVER_NAME='localhost')",
+        "assert client.get('/scores/?x=1&x=2&x=3&x=4').json() == {'y': [-2.0, 7.0]}",
+        "assert client.get('/scores/?x=1&x=2&x=3').status_code == 400",
+    ):
+        project.ask(Block(page, 0, "python", line))
+    assert "READY" in project.run("python manage.py inference status")

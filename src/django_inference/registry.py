@@ -12,10 +12,9 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
-from django.utils.functional import SimpleLazyObject
-
+from django_inference.backends.base import BaseBackend
 from django_inference.backends.loading import backend_class
 from django_inference.conf import (
     InvalidPredictor,
@@ -89,7 +88,12 @@ class Predictors(Mapping[str, Predictor]):
                 raise InvalidPredictor(f"The predictor {alias!r} is declared already.")
             self._registered[alias] = settings
             self._registered_at[alias] = time.time()
-        return self[alias]
+        try:
+            return self[alias]
+        except BaseException:
+            # Its backend does not take the declaration: it shall not stay half declared.
+            self._registered.pop(alias, None)
+            raise
 
     def unregister(self, alias: str) -> None:
         """Forget a predictor that was registered at run time.
@@ -135,8 +139,14 @@ class Predictors(Mapping[str, Predictor]):
         return {**predictor_settings(), **self._registered}
 
     def _wanted(self) -> list[Predictor]:
-        wanted = []
-        for alias in list(self):
+        wanted: list[Predictor] = []
+        try:
+            aliases = list(self)
+        except InvalidPredictor:
+            # `manage.py check` is where that is an error; here a site has to start.
+            logger.exception("preload failed: the settings cannot be read")
+            return wanted
+        for alias in aliases:
             try:
                 if self[alias].backend.options.preload:
                     wanted.append(self[alias])
@@ -186,5 +196,21 @@ def reset(*, setting: str, **kwargs: Any) -> None:
         predictors.reset()
 
 
+class DefaultPredictor(Predictor):
+    """Stands for `predictors["default"]`, whatever that is at the moment of each call."""
+
+    def __init__(self) -> None:
+        self.alias = "default"
+
+    def __repr__(self) -> str:
+        """The settings are left alone: a debugger may ask before they can be read."""
+        return "<Predictor 'default'>"
+
+    @property
+    def backend(self) -> BaseBackend:  # type: ignore[override]
+        """Where it runs."""
+        return predictors["default"].backend
+
+
 predictors = Predictors()
-predictor = cast(Predictor, SimpleLazyObject(lambda: predictors["default"]))
+predictor: Predictor = DefaultPredictor()

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 from pytest_django import Settings
@@ -25,8 +26,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=int(os.environ.get("INFERENCE_FUZZ", "1")),
         metavar="TIMES",
-        help="send so many times as many broken frames to a worker (or set INFERENCE_FUZZ)",
+        help="try so many times as many made-up inputs and frames (or set INFERENCE_FUZZ)",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Without a deadline, since the machine that runs the tests may be busy with others.
+    hypothesis.settings.register_profile(
+        "tests",
+        deadline=None,
+        max_examples=100 * config.getoption("--fuzz"),
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+    hypothesis.settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session", autouse=True)

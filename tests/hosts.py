@@ -185,7 +185,8 @@ class Host:
         self.processes()
         self.stop()
         try:
-            eventually(lambda: not self.processes() and all(map(is_gone, self._seen)), 20.0)
+            eventually(lambda: all(map(is_gone, self._seen)), 20.0)
+            eventually(lambda: not self.processes(), 20.0)
         finally:
             for process in self._seen:
                 with contextlib.suppress(psutil.Error):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +75,35 @@ class Arrays(TensorRuntime):
         return {"y": inputs["x"] * 2} if self._predict is None else self._predict(inputs)
 
 
+def _wait_for(path: str) -> None:
+    """Until the test makes the file, at most ten seconds."""
+    for _ in range(1000):
+        if os.path.exists(path):
+            return
+        time.sleep(0.01)
+
+
+def _ticket(path: str) -> int:
+    """The number of this call among those of all processes."""
+    for number in itertools.count(1):
+        try:
+            os.close(os.open(f"{path}-ticket-{number}", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            continue
+        return number
+    raise AssertionError
+
+
+class Unreadable:
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        raise RuntimeError("this tensor needs its gradient")
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
 class Actor(Runtime):
     """Does what an item says, `{"do": …, "with": …}`, and echoes any other item.
 
@@ -81,6 +112,7 @@ class Actor(Runtime):
         load_seconds: that the load takes.
         salt: makes another version of the same model; the item "salt" is answered with it.
         kill_at: the load kills the process while this file exists.
+        gates: the n-th load waits for the file of this name with n at its end.
     """
 
     def __init__(
@@ -90,23 +122,39 @@ class Actor(Runtime):
         load_seconds: float = 0.0,
         salt: str = "",
         kill_at: str = "",
+        gates: str = "",
     ) -> None:
         self._journal = journal
         self._load_seconds = load_seconds
         self._salt = salt
         self._kill_at = kill_at
+        self._gates = gates
 
     def load(self, artifact: Artifact | None) -> None:
         self._note("load")
         time.sleep(self._load_seconds)
+        if self._gates:
+            _wait_for(f"{self._gates}{_ticket(self._gates)}")
         if self._kill_at and Path(self._kill_at).exists():
             os._exit(7)
         if artifact is not None and artifact.path.read_text() == "broken":
             raise RuntimeError("the artifact is broken")
         self._note("loaded")
 
+    def preprocess(self, item: Any) -> Any:
+        match item:
+            case {"do": "exit early"}:
+                os._exit(8)
+        return item
+
     def predict(self, items: list[Any]) -> list[Any]:
         return [self._act(item, len(items)) for item in items]
+
+    def postprocess(self, result: Any) -> Any:
+        match result:
+            case {"do": "exit late"}:
+                os._exit(10)
+        return result
 
     def close(self) -> None:
         self._note("close")
@@ -123,11 +171,7 @@ class Actor(Runtime):
                 time.sleep(seconds)
                 return os.getpid()
             case {"do": "wait", "with": path}:
-                # Until the test makes the file, at most ten seconds.
-                for _ in range(1000):
-                    if os.path.exists(path):
-                        break
-                    time.sleep(0.01)
+                _wait_for(path)
                 return os.getpid()
             case {"do": "note", "with": word}:
                 self._note(word)
@@ -140,11 +184,24 @@ class Actor(Runtime):
                 os._exit(9)
             case {"do": "object"}:
                 return object()
-            case {"do": "deep"}:
+            case {"do": "array that raises"}:
+                return Unreadable()
+            case {"do": "raise what cannot be said"}:
+                raise Unspeakable
+            case {"do": "raise a name of a file"}:
+                raise FileNotFoundError(os.fsdecode(b"caf\xe9.png"))
+            case {"do": "raise at length", "with": count}:
+                raise ValueError("x" * count)
+            case {"do": "refuse with an error"}:
+                raise InvalidInput(KeyError("pixels"))  # type: ignore[arg-type]
+            case {"do": "nest", "with": depth}:
                 nested: Any = []
-                for _ in range(100_000):
+                for _ in range(depth):
                     nested = [nested]
                 return nested
+            case {"do": "talk nonsense to the supervisor"}:
+                os.write(int(sys.argv[1]), b"\xff" * 100)
+                return None
             case {"do": "bytes", "with": count}:
                 return bytes(count)
             case {"do": "shape"}:
@@ -158,6 +215,12 @@ class Actor(Runtime):
                 file.write(f"{word} {os.getpid()}\n".encode())
 
 
+def nap(items: list[float]) -> list[None]:
+    """Sleep as long as the items say."""
+    time.sleep(sum(items))
+    return [None] * len(items)
+
+
 def echo(items: list[Any]) -> list[Any]:
     return items
 
@@ -169,3 +232,13 @@ def upper(items: list[str]) -> list[str]:
 def lengths(items: list[bytes]) -> list[int]:
     """A plain function as a runtime."""
     return [len(item) for item in items]
+
+
+def names_of_models(items: list[str]) -> list[list[str]]:
+    """The Django models of each app, which only a process that has set up Django knows."""
+    from django.apps import apps
+
+    return [
+        [model._meta.label_lower for model in apps.get_app_config(app).get_models()]
+        for app in items
+    ]

@@ -10,7 +10,6 @@ import pytest
 
 from django_inference.artifacts import Artifact
 
-
 needs_sha256sum = pytest.mark.skipif(
     shutil.which("sha256sum") is None, reason="this system has no sha256sum"
 )
@@ -42,7 +41,10 @@ def test_a_pinned_digest_is_trust() -> None:
 
 
 def test_the_files_of_a_folder_are_always_listed_in_the_same_order(folder: Path) -> None:
-    assert [file.name for file in Artifact(folder).files()] == ["saved_model.pb", "index"]
+    for name in reversed("abcdefghijklmnopqrst"):
+        (folder / name).touch()
+    names = [str(file.relative_to(folder)) for file in Artifact(folder).files()]
+    assert names == sorted([*"abcdefghijklmnopqrst", "saved_model.pb", "variables/index"])
     single = folder / "saved_model.pb"
     assert list(Artifact(single).files()) == [single]
 

@@ -38,8 +38,6 @@ def test_a_tensor_is_shown_as_people_write_it() -> None:
 
 
 def test_a_signature_travels_as_msgpack() -> None:
-    signature = Signature(
-        (TensorSpec("x", "float32", (-1, 4)),), (TensorSpec("y", "str", (-1,)),)
-    )
+    signature = Signature((TensorSpec("x", "float32", (-1, 4)),), (TensorSpec("y", "str", (-1,)),))
     encoded = msgspec.msgpack.encode(signature)
     assert msgspec.msgpack.decode(encoded, type=Signature) == signature

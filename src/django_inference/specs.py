@@ -16,7 +16,6 @@ import msgspec
 
 from django_inference.tensors import Signature
 
-
 #: Characters that are kept: the messages and tracebacks of some libraries hold whole inputs.
 MAX_MESSAGE = 2_000
 MAX_TRACEBACK = 64_000

@@ -480,12 +480,14 @@ def test_the_models_errors_are_reported_and_refusals_are_not() -> None:
 
 def test_an_expired_request_is_never_run() -> None:
     predict, calls = recorded(list)
-    engine = loaded("Items", predict=predict)
+    preprocess, prepared = recorded(lambda item: item)
+    engine = loaded("Items", predict=predict, preprocess=preprocess)
     late = Asked(["late"], deadline=time.monotonic() - 1)
     outcome, answer = engine.run(late, ["in time"])
     assert isinstance(outcome, PredictionTimeout)
     assert outcome.alias == "m"
     assert answer == ["in time"]
+    assert prepared == ["in time"]
     assert calls == [["in time"]]
     assert engine.statistics.expired == 1
 

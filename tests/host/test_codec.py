@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import datetime
 import decimal
 import enum
@@ -71,8 +72,10 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, dict):
         # In the same order, as a keyword of a dict.
         return len(one) == len(other) and all(
-            same(k, l) and same(v, w)
-            for (k, v), (l, w) in zip(one.items(), other.items(), strict=True)
+            same(key, other_key) and same(value, other_value)
+            for (key, value), (other_key, other_value) in zip(
+                one.items(), other.items(), strict=True
+            )
         )
     if isinstance(one, list):
         return len(one) == len(other) and all(map(same, one, other))
@@ -92,9 +95,7 @@ numeric = st.one_of(
     npst.datetime64_dtypes(),
     npst.timedelta64_dtypes(),
 )
-arrays = npst.arrays(
-    numeric, npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
-)
+arrays = npst.arrays(numeric, npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5))
 scalars = st.one_of(
     st.none(),
     st.booleans(),
@@ -105,7 +106,9 @@ scalars = st.one_of(
 )
 payloads = st.recursive(
     scalars | arrays,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 
@@ -190,7 +193,7 @@ def test_what_is_too_long_for_a_frame_goes_through_the_arena(pair: Pair, size: i
 
 
 def test_many_small_items_in_one_frame(pair: Pair) -> None:
-    items = [{"id": index, "row": np.float32([index])} for index in range(5000)]
+    items = [{"id": index, "row": np.full(1, index, np.float32)} for index in range(5000)]
     seen = pair.there_and_back(items)
     assert [item["row"].tolist() for item in seen] == [[index] for index in range(5000)]
 
@@ -372,10 +375,8 @@ def test_malformed_calls_are_refused(pair: Pair, body: bytes) -> None:
 @given(body=st.binary(max_size=200), spilled=st.booleans())
 def test_any_bytes_are_a_call_or_refused(body: bytes, spilled: bool) -> None:
     pair = Pair()
-    try:
+    with contextlib.suppress(ProtocolError):
         pair.worker.decode(body, spilled=spilled)
-    except ProtocolError:
-        pass
     assert pair.there_and_back([1]) == [1]
     pair.close()
 

@@ -43,8 +43,9 @@ class Stranger:
     def __init__(self, path: str, greeting: list[int] | None = None) -> None:
         self.answers = 0
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.settimeout(10)
+        # With a timeout it would not wait where many are waiting already.
         self.socket.connect(path)
+        self.socket.settimeout(10)
         self.codec = Codec(Arena(), Reply)
         fds = [self.codec.arena.fd] if greeting is None else greeting
         socket.send_fds(self.socket, [b"!"], fds)
@@ -104,11 +105,10 @@ class Honest(threading.Thread):
 def workers() -> Iterator[tuple[Host, list[str]]]:
     """A host with a model of items and one of tensors, and their workers' sockets."""
     host = Host()
-    for spec in (host.spec(), host.spec("t", ARRAYS)):
-        host.declare(spec)
     specs = (host.spec(), host.spec("t", ARRAYS))
-    sockets = [eventually(lambda s=spec: host.declare(s).sockets)[0] for spec in specs]
-    yield host, sockets
+    host.declare(specs[1])
+    eventually(lambda: all(host.declare(spec).sockets for spec in specs))
+    yield host, [host.declare(spec).sockets[0] for spec in specs]
     host.clean_up()
 
 
@@ -277,6 +277,7 @@ def test_no_frame_harms_a_worker_or_another_client(
     # worker from reading them.
     assert answers > frames / 10
 
+
 def memory_file(size: int, seals: int) -> int:
     fd = os.memfd_create("test", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, size)
@@ -322,7 +323,9 @@ def test_no_greeting_harms_a_worker(workers: tuple[Host, list[str]]) -> None:
                     silent.connect(path)
         for fd in map(int, set(os.listdir("/proc/self/fd")) - before):
             with contextlib.suppress(OSError):
-                if os.readlink(f"/proc/self/fd/{fd}").startswith(("/memfd:test", "pipe:", "/dev/null")):
+                if os.readlink(f"/proc/self/fd/{fd}").startswith(
+                    ("/memfd:test", "pipe:", "/dev/null")
+                ):
                     os.close(fd)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import mmap
 import os
@@ -127,7 +128,10 @@ class WorkerProcess:
             except (EOFError, ConnectionError):
                 return
             except ProtocolError:
-                logger.exception("worker pid=%s talks nonsense and is dropped", self.pid)
+                logger.exception("worker pid=%s talks nonsense and is killed", self.pid)
+                assert self._process is not None
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.kill()
                 return
             match message:
                 case Loaded(load_seconds, signature):

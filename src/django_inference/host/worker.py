@@ -143,9 +143,7 @@ class Worker:
             elif fd == self._wake_reader:
                 self._stop_listening()
             elif not self._is_draining:
-                # What these clients have to say may be there as well: it belongs into
-                # this batch, not each into one of its own.
-                heard += [self._hear(new, buffer) for new in self._accept()]
+                self._accept()
         return [request for request in heard if request is not None]
 
     def _hear(self, fd: int, buffer: bytearray) -> HostRequest | None:
@@ -157,16 +155,15 @@ class Worker:
             self._drop(fd)
             return None
 
-    def _accept(self) -> list[int]:
+    def _accept(self) -> None:
         assert self._listener is not None
-        accepted = []
         try:
+            # All of them, so that what they have to say becomes one batch.
             while True:
                 sock, _ = self._listener.accept()
                 sock.setblocking(False)
                 self._connections[sock.fileno()] = Connection(sock)
                 self._poll.register(sock, select.POLLIN)
-                accepted.append(sock.fileno())
         except BlockingIOError:
             pass
         except OSError as error:
@@ -174,7 +171,6 @@ class Worker:
             # the listener readable, so without a pause this would spin.
             logger.error("cannot accept a client: %s", error)
             time.sleep(0.05)
-        return accepted
 
     def _stop_listening(self) -> None:
         assert self._listener is not None

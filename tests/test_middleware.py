@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from asgiref.sync import iscoroutinefunction
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest, HttpResponse
@@ -118,8 +119,8 @@ async def test_the_chain_stays_asynchronous() -> None:
         return HttpResponse("fine")
 
     middleware = InferenceMiddleware(get_response)
-    assert asyncio.iscoroutinefunction(middleware) or middleware._is_coroutine  # type: ignore[attr-defined]
-    response = await middleware(RequestFactory().get("/"))  # type: ignore[misc]
+    assert iscoroutinefunction(middleware)
+    response = await middleware(RequestFactory().get("/"))
     assert response.content == b"fine"
 
 

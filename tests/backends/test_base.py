@@ -118,6 +118,14 @@ def test_the_timeout_is_the_options_unless_the_call_says_otherwise(declare: Decl
     assert predictor.predict_one(0.3, timeout=10) is None
 
 
+@pytest.mark.parametrize("timeout", [float("inf"), 1e18])
+async def test_a_call_may_wait_for_ever(declare: Declare, timeout: float) -> None:
+    predictor = declare(hooks={}, OPTIONS={"timeout": timeout})
+    assert predictor.predict_one(1) == await predictor.apredict_one(1) == 1
+    assert predictor.predict_one(1, timeout=timeout) == 1
+    predictor.preload(wait=True, timeout=timeout)
+
+
 async def test_the_timeout_of_an_awaited_call(declare: Declare) -> None:
     predictor = declare(
         hooks={"predict": nap},

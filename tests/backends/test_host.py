@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from django.test import override_settings
+from django.utils.safestring import mark_safe
 
 from django_inference import Predictor, predictors
 from django_inference.exceptions import InvalidInput, ModelNotReady, PredictionFailed
@@ -75,6 +76,17 @@ async def test_the_async_twins(shared: Host) -> None:
     assert await asyncio.gather(*(upper.apredict_one(letter) for letter in "xyz")) == list("XYZ")
     with pytest.raises(PredictionFailed, match="AttributeError"):
         await upper.apredict_one(1)
+
+
+async def test_a_call_may_wait_for_ever(shared: Host) -> None:
+    upper = predictors["upper"]
+    assert upper.predict_one("a", timeout=float("inf")) == "A"
+    assert await upper.apredict_one("a", timeout=float("inf")) == "A"
+    upper.preload(wait=True, timeout=float("inf"))
+
+
+def test_what_django_makes_of_text_can_be_sent(shared: Host) -> None:
+    assert predictors["upper"].predict([mark_safe("<b>"), mark_safe("ä")]) == ["<B>", "Ä"]
 
 
 def test_a_runtime_of_the_projects_own_may_use_its_django_models(shared: Host) -> None:

@@ -7,6 +7,7 @@ import enum
 import math
 import os
 import uuid
+from collections import OrderedDict
 from typing import Any
 
 import msgspec
@@ -228,6 +229,26 @@ def test_scalars_of_numpy_become_pythons(pair: Pair) -> None:
     seen = pair.there_and_back([np.float32(0.5), np.int8(-3), np.bool_(True), np.str_("s")])
     assert seen == [0.5, -3, True, "s"]
     assert [type(value) for value in seen] == [float, int, bool, str]
+
+
+def test_subclasses_of_plain_types_arrive_as_those(pair: Pair) -> None:
+    class Safe(str):
+        def __str__(self) -> str:
+            return self
+
+    class Number(int):
+        pass
+
+    class Metres(float):
+        pass
+
+    class Raw(bytes):
+        pass
+
+    payload = [Safe("text"), Number(7), Metres(1.5), Raw(b"raw"), {Safe("key"): OrderedDict(a=1)}]
+    seen = pair.there_and_back(payload)
+    assert seen == ["text", 7, 1.5, b"raw", {"key": {"a": 1}}]
+    assert [type(value) for value in seen[:4]] == [str, int, float, bytes]
 
 
 def test_arrays_of_other_libraries(pair: Pair) -> None:

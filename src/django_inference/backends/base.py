@@ -16,6 +16,8 @@ from django_inference.exceptions import InvalidInput
 from django_inference.specs import EngineOptions, Status
 from django_inference.tensors import Signature
 
+_YEAR = 365 * 24 * 3600.0
+
 
 class BackendOptions(EngineOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`OPTIONS` that every backend takes.
@@ -127,7 +129,8 @@ class BaseBackend(ABC):
 
     def deadline(self, timeout: float | None) -> float:
         """The `time.monotonic()` at which a call that begins now has to end."""
-        return time.monotonic() + (self.options.timeout if timeout is None else timeout)
+        # Sockets and locks take no infinity: a year is as good.
+        return time.monotonic() + min(self.options.timeout if timeout is None else timeout, _YEAR)
 
     def _payload(self, inputs: Any) -> Any:
         if isinstance(inputs, dict | list) or hasattr(inputs, "__array__"):

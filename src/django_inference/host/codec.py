@@ -90,6 +90,15 @@ class Codec:
             return self._encode_array(value)
         if isinstance(value, np.generic):
             return value.item()
+        # Django's SafeString, for one: msgspec takes the types themselves only.
+        if isinstance(value, str):
+            return str.__str__(value)
+        if isinstance(value, bytes):
+            return bytes.__bytes__(value)
+        if isinstance(value, int):
+            return int.__int__(value)
+        if isinstance(value, float):
+            return float.__float__(value)
         if hasattr(value, "__array__"):
             return self._encode_array(np.asarray(value))
         raise TypeError(f"a value of type {type(value).__name__} cannot be sent to the model")

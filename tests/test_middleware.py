@@ -97,7 +97,11 @@ async def test_an_error_that_a_view_lets_through_is_a_response(
         assert response.headers.get("Retry-After") == retry_after
         assert response.headers["Content-Type"] == "application/json"
         assert json.loads(response.content) == {
-            "error": {"type": type(value).__name__, "detail": str(value)}
+            # What is about the server stays in its log.
+            "error": {
+                "type": type(value).__name__,
+                "detail": "no" if isinstance(value, InvalidInput) else type(value).public,
+            }
         }
         assert b"secret" not in response.content
 
@@ -124,6 +128,12 @@ async def test_the_chain_stays_asynchronous() -> None:
     assert response.content == b"fine"
 
 
+def test_with_debug_a_response_says_it_all(client: Client, settings: Settings) -> None:
+    settings.DEBUG = True
+    raising(ModelLoadFailed("/models/detector.onnx is corrupt", alias="m"))
+    assert client.get("/view/").json()["error"]["detail"] == "/models/detector.onnx is corrupt"
+
+
 def test_the_log_names_the_predictor(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     raising(ModelNotReady("is not ready.", alias="detector", retry_after=1.0))
     with caplog.at_level(logging.WARNING, "django_inference"):
@@ -145,7 +155,7 @@ def test_models_are_asked_for_when_a_handler_is_made(settings: Settings, handler
         "RUNTIME": "tests.sample_runtimes.Items",
         "RUNTIME_OPTIONS": {"load": load},
     }
-    settings.INFERENCE = {"a": entry, "b": entry | {"OPTIONS": {"preload": False}}}
+    settings.INFERENCE = {"a": entry | {"OPTIONS": {"preload": True}}, "b": entry}
     handler()
     # The server starts at once, whatever the load takes.
     eventually(lambda: predictors["a"].status().state is State.LOADING)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Awaitable, Callable
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 
@@ -24,7 +24,8 @@ class InferenceMiddleware:
     autoreloader. `AppConfig.ready()`, the usual place, runs in all of those.
 
     An `InferenceError` that a view does not catch becomes a response with its status, a
-    `Retry-After` where another try makes sense, and the message as JSON.
+    `Retry-After` where another try makes sense, and JSON that says no more than a client may
+    know; the log says the rest.
     """
 
     sync_capable = True
@@ -48,10 +49,10 @@ class InferenceMiddleware:
             return None
         logger.warning("%s %s: %s", type(error).__name__, request.path, error)
         headers = {}
-        if error.retry_after is not None:
-            headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+        if error.retry_after_seconds is not None:
+            headers["Retry-After"] = str(error.retry_after_seconds)
         return JsonResponse(
-            {"error": {"type": type(error).__name__, "detail": str(error)}},
+            {"error": {"type": error.kind, "detail": error.for_client(debug=settings.DEBUG)}},
             status=error.status_code,
             headers=headers,
         )

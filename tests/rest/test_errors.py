@@ -27,6 +27,7 @@ from django_inference.exceptions import (
     RemoteError,
 )
 from django_inference.rest import PredictView
+from django_inference.specs import Priority
 from tests.rest.conftest import DUMMY, ClientFor
 
 SECRET = "/srv/models/detector.onnx: 'hunter2'"
@@ -217,11 +218,11 @@ def test_the_timeout_reaches_the_predictor(
     seen: list[float | None] = []
     predict_one, predict_many = backend.predict_one, backend.predict
 
-    def record_one(item: Any, *, timeout: float | None = None) -> Any:
+    def record_one(item: Any, *, timeout: float | None = None, priority: Priority) -> Any:
         seen.append(timeout)
         return predict_one(item, timeout=timeout)
 
-    def record_many(inputs: Any, *, timeout: float | None = None) -> Any:
+    def record_many(inputs: Any, *, timeout: float | None = None, priority: Priority) -> Any:
         seen.append(timeout)
         return predict_many(inputs, timeout=timeout)
 

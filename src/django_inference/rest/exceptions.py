@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 
 from django.conf import settings
@@ -10,28 +9,7 @@ from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooMany
 from django.http import UnreadablePostError
 from rest_framework.exceptions import APIException, ParseError
 
-from django_inference.exceptions import (
-    InferenceError,
-    InvalidInput,
-    ModelCrashed,
-    ModelLoadFailed,
-    ModelNotReady,
-    Overloaded,
-    PredictionTimeout,
-    RemoteError,
-)
-
-#: What a client is told; the error's own message may hold paths and values of the server.
-_SAID: dict[type[InferenceError], str] = {
-    InvalidInput: "The input does not fit the model.",
-    ModelNotReady: "The model is not ready yet. Try again later.",
-    ModelLoadFailed: "The model could not be loaded. Try again later.",
-    Overloaded: "Too many predictions are waiting. Try again later.",
-    PredictionTimeout: "There was no answer in time.",
-    ModelCrashed: "The model crashed on this input.",
-    RemoteError: "The model's server did not answer as it should.",
-}
-_SAID_OTHERWISE = "The model failed on this input."
+from django_inference.exceptions import InferenceError
 
 
 class PredictionException(APIException):
@@ -49,9 +27,12 @@ class PredictionException(APIException):
         self.__cause__ = error
         self.status_code = error.status_code
         self.alias = error.alias
-        self.wait = retry_after(error)
-        name = type(error).__name__
-        super().__init__(_said(error), code=re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower())
+        self.wait = error.retry_after_seconds
+        name = error.kind
+        super().__init__(
+            error.for_client(debug=settings.DEBUG),
+            code=re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(),
+        )
 
 
 class BodyTooLarge(APIException):
@@ -84,20 +65,6 @@ def as_api_exception(error: Exception) -> Exception:
     if isinstance(error, UnreadablePostError):
         return _because(ParseError("The body ended too early."), error)
     return error
-
-
-def retry_after(error: InferenceError) -> int | None:
-    """Whole seconds, rounded up and at least 1; None where another try makes no sense."""
-    seconds = error.retry_after
-    if seconds is None or not math.isfinite(seconds):
-        return 1 if error.status_code in (429, 503) else None
-    return max(1, math.ceil(seconds))
-
-
-def _said(error: InferenceError) -> str:
-    if error.message and (settings.DEBUG or isinstance(error, InvalidInput)):
-        return error.message
-    return next((said for kind, said in _SAID.items() if isinstance(error, kind)), _SAID_OTHERWISE)
 
 
 def _because(exception: APIException, error: Exception) -> APIException:

@@ -23,7 +23,6 @@ from django_inference.rest.exceptions import (
     BodyTooLarge,
     LengthRequired,
     as_api_exception,
-    retry_after,
 )
 from django_inference.rest.inputs import AnyInputs, Items, from_data, from_files
 from django_inference.rest.parsers import JSONParser, RawParser, body_length
@@ -166,7 +165,7 @@ class PredictView(APIView):
         response = super().handle_exception(as_api_exception(exc))
         if isinstance(exc, InferenceError):
             _log(exc)
-            seconds = retry_after(exc)
+            seconds = exc.retry_after_seconds
             if seconds is not None:
                 response.headers.setdefault("Retry-After", str(seconds))
             data = getattr(response, "data", None)  # a handler may return any HttpResponse

@@ -35,7 +35,7 @@ def test_batches_are_counted_by_their_size(rows: int, bucket: str) -> None:
 )
 def test_answers_are_counted_by_how_long_they_took(seconds: float, bucket: str) -> None:
     page = StatisticsPage()
-    page.answered(seconds, failed=False)
+    page.answered(1.0, seconds, failed=False)
     counts = page.read()
     assert counts.latencies == dict.fromkeys(counts.latencies, 0) | {bucket: 1}
     assert (counts.requests, counts.failures) == (1, 0)
@@ -43,8 +43,8 @@ def test_answers_are_counted_by_how_long_they_took(seconds: float, bucket: str) 
 
 def test_failures_and_expired_requests_are_counted() -> None:
     page = StatisticsPage()
-    page.answered(0.1, failed=True)
-    page.answered(0.1, failed=False)
+    page.answered(1.0, 0.1, failed=True)
+    page.answered(1.0, 0.1, failed=False)
     page.expired()
     counts = page.read()
     assert (counts.requests, counts.failures, counts.expired) == (2, 1, 1)
@@ -53,7 +53,7 @@ def test_failures_and_expired_requests_are_counted() -> None:
 def test_a_page_is_read_by_whoever_maps_it() -> None:
     memory = mmap.mmap(-1, StatisticsPage.SIZE)
     writer, reader = StatisticsPage(memory), StatisticsPage(memory)
-    writer.answered(0.1, failed=False)
+    writer.answered(1.0, 0.1, failed=False)
     writer.run_begins(7.5)
     assert reader.read().requests == 1
     assert reader.run_started == 7.5
@@ -64,7 +64,7 @@ def test_every_count_is_cleared() -> None:
     for rows in (*BATCH_SIZES, 1000):
         page.run_ends(rows, 1.0)
     for seconds in (*LATENCIES, 100.0):
-        page.answered(seconds, failed=True)
+        page.answered(1.0, seconds, failed=True)
     page.expired()
     page.run_begins(1.0)
     page.clear()
@@ -79,7 +79,7 @@ def test_every_bucket_has_a_count_of_its_own() -> None:
             page.run_ends(rows, 0.0)
     for count, seconds in enumerate((*LATENCIES, 100.0), 1):
         for _ in range(count):
-            page.answered(seconds, failed=False)
+            page.answered(1.0, seconds, failed=False)
     counts: Statistics = page.read()
     assert list(counts.batch_sizes.values()) == list(range(1, len(BATCH_SIZES) + 2))
     assert list(counts.latencies.values()) == list(range(1, len(LATENCIES) + 2))

@@ -17,7 +17,8 @@ LATENCIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.
 # Every slot is eight bytes: an unsigned integer or a double.
 _REQUESTS, _FAILURES, _EXPIRED, _ROWS, _BATCHES = range(5)
 _RUN_SECONDS, _RUN_STARTED = 5, 6
-_SIZES = 8
+_REFUSED, _ABANDONED, _LAST_ANSWER = 7, 8, 9
+_SIZES = 16
 _LATENCIES = _SIZES + len(BATCH_SIZES) + 1
 
 
@@ -53,9 +54,10 @@ class StatisticsPage:
         counts[_SIZES + bisect_left(BATCH_SIZES, rows)] += 1
         self._seconds[_RUN_SECONDS] += seconds
 
-    def answered(self, latency: float, *, failed: bool) -> None:
+    def answered(self, now: float, latency: float, *, failed: bool) -> None:
         """A request got its answer, `latency` seconds after it was sent."""
         counts = self._counts
+        self._seconds[_LAST_ANSWER] = now
         counts[_REQUESTS] += 1
         if failed:
             counts[_FAILURES] += 1
@@ -64,6 +66,29 @@ class StatisticsPage:
     def expired(self) -> None:
         """A request was dropped before it was run."""
         self._counts[_EXPIRED] += 1
+
+    def refused(self) -> None:
+        """A request was answered `Overloaded`."""
+        self._counts[_REFUSED] += 1
+
+    def abandoned(self) -> None:
+        """A request was dropped since its caller had given up."""
+        self._counts[_ABANDONED] += 1
+
+    @property
+    def last_answer(self) -> float:
+        """When the last request was answered (`time.monotonic()`), or 0.0."""
+        return self._seconds[_LAST_ANSWER]
+
+    @property
+    def requests(self) -> int:
+        """How many requests were answered."""
+        return self._counts[_REQUESTS]
+
+    @property
+    def seconds_per_row(self) -> float:
+        """What a row has cost so far, in time of the runtime."""
+        return self._seconds[_RUN_SECONDS] / max(1, self._counts[_ROWS])
 
     @property
     def run_started(self) -> float:
@@ -77,6 +102,8 @@ class StatisticsPage:
             requests=counts[_REQUESTS],
             failures=counts[_FAILURES],
             expired=counts[_EXPIRED],
+            refused=counts[_REFUSED],
+            abandoned=counts[_ABANDONED],
             rows=counts[_ROWS],
             batches=counts[_BATCHES],
             run_seconds=self._seconds[_RUN_SECONDS],

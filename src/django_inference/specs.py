@@ -10,7 +10,7 @@ import hashlib
 import time
 import traceback
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -19,6 +19,12 @@ from django_inference.tensors import Signature
 #: Characters that are kept: the messages and tracebacks of some libraries hold whole inputs.
 MAX_MESSAGE = 2_000
 MAX_TRACEBACK = 64_000
+
+
+#: How urgent a call is; its place in here is what travels.
+Priority: TypeAlias = Literal["high", "normal", "low"]
+PRIORITIES: tuple[Priority, ...] = ("high", "normal", "low")
+NORMAL = PRIORITIES.index("normal")
 
 
 class State(StrEnum):
@@ -39,12 +45,75 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         max_batch_delay: seconds to wait for more requests before a batch that is not
             full runs. 0 adds no delay: requests that arrive during a run form the next
             batch by themselves.
+        max_queue: requests that wait for the model at the most; one more is answered
+            `Overloaded` at once, which helps its caller more than a deadline that passes.
         warmup: run the model once before it takes traffic.
     """
 
     max_batch_size: Annotated[int, msgspec.Meta(ge=1)] = 32
     max_batch_delay: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    max_queue: Annotated[int, msgspec.Meta(ge=1)] = 1024
     warmup: bool = True
+
+
+class Supervision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the model host looks after the workers of one model.
+
+    None of it changes an answer, so a changed value takes effect without a new version.
+
+    Attributes:
+        replicas: worker processes that hold the model.
+        threads: of the framework, for each replica; None shares the usable cores among
+            the replicas, and gives each cores of its own where there are enough.
+        devices: `cuda:0`, `cpu` and the like, for the replicas in turn. When left out,
+            several replicas take turns on `CUDA_VISIBLE_DEVICES`.
+        run_timeout: seconds after which a run is taken for hung: its worker is killed and
+            replaced. Longer than any honest run; None never gives up.
+        idle_unload: seconds without a call after which the memory is given back; the next
+            call loads the model again. None keeps it.
+        max_requests: answers after which a worker is replaced, for code that leaks. The
+            new one is loaded first, so there is no gap. None never replaces it.
+        max_memory: resident bytes of a worker above which it is replaced likewise.
+        watch: load again when the files of the artifact change.
+        quarantine: seconds for which an input that has killed the model twice is refused
+            unrun, so that a storm of retries cannot take the model down.
+        canary: share of the calls (0 to 1) that a new version is given beside the one that
+            serves, until somebody promotes or rolls it back; 0 moves all traffic at once.
+        shadow: share of the calls that a new version is given as a copy, to be compared and
+            not answered, until somebody promotes or rolls it back.
+        tolerance: by how much a number of a shadow's answer may differ.
+        max_request_bytes: a longer input is refused.
+        max_response_bytes: a longer result is refused.
+    """
+
+    replicas: Annotated[int, msgspec.Meta(ge=1)] = 1
+    threads: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    devices: tuple[Annotated[str, msgspec.Meta(pattern=r"^(cpu|cuda(:\d+)?)$")], ...] = ()
+    run_timeout: Annotated[float, msgspec.Meta(gt=0)] | None = 300.0
+    idle_unload: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    max_requests: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    max_memory: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    watch: bool = False
+    quarantine: Annotated[float, msgspec.Meta(ge=0)] = 60.0
+    canary: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    shadow: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    tolerance: Annotated[float, msgspec.Meta(ge=0)] = 1e-4
+    max_request_bytes: Annotated[int, msgspec.Meta(ge=1)] = 1 << 30
+    max_response_bytes: Annotated[int, msgspec.Meta(ge=1)] = 1 << 30
+
+
+class Golden(msgspec.Struct, frozen=True, array_like=True):
+    """A question whose answer is known.
+
+    Attributes:
+        input: as for `Predictor.predict` where it is a dict or a list, else one item.
+        expected: the answer, with lists for arrays.
+        tolerance: by how much a number may differ.
+    """
+
+    input: Any
+    expected: Any
+    tolerance: Annotated[float, msgspec.Meta(ge=0)] = 0.0
 
 
 class PythonEnvironment(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,10 +122,13 @@ class PythonEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         settings_module: for `django.setup()`, since the runtime may import models.
         path: the import path of the process that declared the model.
+        source: file of the runtime; changing it makes a new version. Empty where there
+            is none.
     """
 
     settings_module: str
     path: tuple[str, ...]
+    source: str = ""
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +142,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
         sha256: the digest that the artifact must have, or None.
         trusted: the artifact may run code when it is loaded.
         options: how it is run.
-        replicas: how many workers of the host hold it.
+        golden: answers that a version must give before it takes traffic.
+        supervision: how the host looks after its workers.
         environment: set for a runtime of the user's own, None for a built-in one.
     """
 
@@ -81,13 +154,14 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str | None = None
     trusted: bool = False
     options: EngineOptions = EngineOptions()
-    replicas: int = 1
+    golden: tuple[Golden, ...] = ()
+    supervision: Supervision = Supervision()
     environment: PythonEnvironment | None = None
 
     def digest(self) -> str:
         """What two equal declarations have in common: 16 hexadecimal digits.
 
-        The alias, the replicas and the import path are left out: none changes an answer.
+        The alias, the supervision and the import path are left out: none changes an answer.
         """
         said = (
             self.runtime,
@@ -96,6 +170,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
             self.sha256,
             self.trusted,
             self.options,
+            self.golden,
         )
         encoded = msgspec.msgpack.Encoder(order="deterministic", enc_hook=repr).encode(said)
         return hashlib.sha256(encoded).hexdigest()[:16]
@@ -112,6 +187,9 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
         graceful_timeout: seconds that running predictions get when the host stops.
         start_timeout: seconds that a client waits for a host that it started.
         python: the interpreter that runs the host.
+        memory_budget: resident bytes that all workers together may take; above it the
+            models that were not called for the longest time are unloaded, until the next
+            call. None: no limit.
     """
 
     runtime_dir: str
@@ -120,6 +198,7 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
     graceful_timeout: Annotated[float, msgspec.Meta(ge=0)] = 10.0
     start_timeout: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     python: str = ""
+    memory_budget: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class ErrorReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,6 +243,8 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
         requests: answered, the failed ones included.
         failures: answered with an error.
         expired: dropped unrun, because their deadline had passed.
+        refused: answered `Overloaded`.
+        abandoned: dropped unrun, because the caller had given up.
         rows: items or tensor rows run.
         batches: calls of the runtime.
         run_seconds: spent in the runtime.
@@ -175,6 +256,8 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     requests: int = 0
     failures: int = 0
     expired: int = 0
+    refused: int = 0
+    abandoned: int = 0
     rows: int = 0
     batches: int = 0
     run_seconds: float = 0.0
@@ -202,6 +285,28 @@ class ReplicaStatus(msgspec.Struct, frozen=True, kw_only=True):
     statistics: Statistics = Statistics()
 
 
+class TrialStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How a new version fares that is tried beside the one that serves.
+
+    Attributes:
+        version: the new one.
+        replicas: that hold it, with the counts of the calls they were given.
+        canary: its share of the calls.
+        shadow: the share of the calls that it gets a copy of.
+        equal: copies that it answered as the serving version did.
+        different: copies that it answered otherwise, or not.
+        example: the last difference in words, cut short.
+    """
+
+    version: str
+    replicas: tuple[ReplicaStatus, ...]
+    canary: float
+    shadow: float
+    equal: int = 0
+    different: int = 0
+    example: str = ""
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """How one predictor fares.
 
@@ -211,9 +316,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         backend: dotted path of its backend.
         version: digest of artifact, runtime and options; empty before the first load.
         next_version: that is being loaded beside it; empty when none is.
+        trial: the version that is tried beside it, if one is.
         replicas: what holds the model now.
         signature: of the loaded model, where it declares one.
-        error: the last one, kept until the next load succeeds.
+        error: the last one, with its time; it stays when all is well again.
         retry_after: seconds until the next attempt to load, after a failure.
         host_pid: the model host's supervisor, 0 where there is none.
     """
@@ -223,6 +329,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     backend: str = ""
     version: str = ""
     next_version: str = ""
+    trial: TrialStatus | None = None
     replicas: tuple[ReplicaStatus, ...] = ()
     signature: Signature | None = None
     error: ErrorReport | None = None

@@ -9,7 +9,7 @@ from typing import Any
 from django_inference.engine.batching import Request
 from django_inference.engine.runner import Runner
 from django_inference.metrics import StatisticsPage
-from django_inference.specs import EngineOptions, ErrorReport, ModelSpec, Statistics
+from django_inference.specs import NORMAL, EngineOptions, ErrorReport, ModelSpec, Statistics
 
 FOREVER = float("inf")
 
@@ -17,10 +17,21 @@ FOREVER = float("inf")
 class Asked(Request):
     """A request that keeps its answers, and the sizes of the batches it was in."""
 
-    def __init__(self, payload: Any, deadline: float = FOREVER, alone: bool = False) -> None:
-        super().__init__(payload, deadline, time.monotonic(), alone)
+    def __init__(
+        self,
+        payload: Any,
+        deadline: float = FOREVER,
+        alone: bool = False,
+        priority: int = NORMAL,
+    ) -> None:
+        super().__init__(payload, deadline, time.monotonic(), alone, priority)
         self.outcomes: list[Any] = []
         self.batches: list[int] = []
+        self.has_given_up = False
+
+    @property
+    def is_abandoned(self) -> bool:
+        return self.has_given_up
 
     @property
     def outcome(self) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from django_inference.engine.lifecycle import Backoff, version_of
-from django_inference.specs import EngineOptions, ModelSpec, PythonEnvironment
+from django_inference.specs import EngineOptions, Golden, ModelSpec, PythonEnvironment, Supervision
 
 
 def test_waits_double_up_to_a_minute() -> None:
@@ -41,12 +41,13 @@ def test_the_version_follows_what_changes_an_answer(tmp_path: Path) -> None:
         {"sha256": "0" * 64},
         {"trusted": True},
         {"options": EngineOptions(max_batch_size=1)},
+        {"golden": (Golden(1, 2),)},
     )
     for change in changes:
         assert version_of(msgspec.structs.replace(spec, **change)) != version, change
     changes = (
         {"alias": "b"},
-        {"replicas": 4},
+        {"supervision": Supervision(replicas=4, canary=0.5, watch=True)},
         {"environment": PythonEnvironment(settings_module="s", path=())},
     )
     for change in changes:
@@ -66,6 +67,22 @@ def test_the_version_follows_the_files(tmp_path: Path) -> None:
     (artifact / "weights").rename(artifact / "renamed")
     seen.add(version_of(spec))
     assert len(seen) == 5
+
+
+def test_the_version_follows_the_source_of_a_runtime(tmp_path: Path) -> None:
+    source = tmp_path / "runtime.py"
+    source.write_text("one")
+    spec = ModelSpec(
+        alias="a",
+        runtime="r",
+        environment=PythonEnvironment(settings_module="s", path=(), source=str(source)),
+    )
+    seen = {version_of(spec)}
+    source.write_text("other")
+    seen.add(version_of(spec))
+    source.unlink()
+    seen.add(version_of(spec))
+    assert len(seen) == 3
 
 
 def test_options_of_any_type_have_a_digest() -> None:

@@ -16,7 +16,7 @@ from django_inference.exceptions import (
     PredictionFailed,
     PredictionTimeout,
 )
-from django_inference.specs import EngineOptions, State
+from django_inference.specs import NORMAL, EngineOptions, State
 from tests.engine.engines import FOREVER, recorded, spec
 from tests.hosts import eventually
 
@@ -39,7 +39,7 @@ def new_thread() -> Iterator[NewThread]:
 
 
 def put(thread: ModelThread, *items: Any, deadline: float = FOREVER) -> Future[Any]:
-    return thread.put(list(items), deadline)
+    return thread.put(list(items), deadline, NORMAL)
 
 
 class Gate:

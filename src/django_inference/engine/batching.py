@@ -1,12 +1,12 @@
-"""Requests, the units they are made of, and which units can share one call of the runtime."""
+"""Requests, and the units they are made of."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django_inference.exceptions import InferenceError
+from django_inference.specs import NORMAL
 
 
 class Request(ABC):
@@ -18,24 +18,38 @@ class Request(ABC):
         deadline: `time.monotonic()` after which nobody waits for the answer.
         sent_at: `time.monotonic()` when the caller sent it.
         alone: never share a batch; set on what was in the batch of a worker that died.
+        priority: index of `specs.PRIORITIES`; what is more urgent is run first.
     """
 
-    __slots__ = ("alone", "deadline", "payload", "results", "sent_at", "waiting")
+    __slots__ = ("alone", "deadline", "payload", "priority", "results", "sent_at", "waiting")
 
-    def __init__(self, payload: Any, deadline: float, sent_at: float, alone: bool = False) -> None:
+    def __init__(
+        self,
+        payload: Any,
+        deadline: float,
+        sent_at: float,
+        alone: bool = False,
+        priority: int = NORMAL,
+    ) -> None:
         self.payload = payload
         self.deadline = deadline
         self.sent_at = sent_at
         self.alone = alone
+        self.priority = priority
         self.results: list[Any] = []
         #: Units that have no result yet; negative once the request has been answered.
         self.waiting = 0
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the caller has given up, so that nobody waits for the answer."""
+        return False
 
     @abstractmethod
     def begins(self, batch: int) -> None:
         """Called just before the runtime runs a batch of `batch` units, this one's among them.
 
-        With 1 before the request is prepared, and with 0 when that is done.
+        With 1 before its items are prepared, and with 0 when that is done.
         """
 
     @abstractmethod
@@ -62,27 +76,3 @@ class Unit:
         self.inputs = inputs
         self.rows = rows
         self.key = key
-
-
-def plan(units: Iterable[Unit], max_rows: int) -> Iterator[list[Unit]]:
-    """Group units that can be joined, keeping the order of their arrival within a group.
-
-    Args:
-        units: of all the requests that wait.
-        max_rows: of one batch.
-    """
-    open_batches: dict[Any, list[Unit]] = {}
-    room: dict[Any, int] = {}
-    for unit in units:
-        key = unit.key
-        if unit.request.alone or unit.rows >= max_rows:
-            yield [unit]
-        elif unit.rows <= room.get(key, 0):
-            open_batches[key].append(unit)
-            room[key] -= unit.rows
-        else:
-            if key in open_batches:
-                yield open_batches[key]
-            open_batches[key] = [unit]
-            room[key] = max_rows - unit.rows
-    yield from open_batches.values()

@@ -36,13 +36,16 @@ class Backoff:
 def version_of(spec: ModelSpec) -> str:
     """The version that a load would give now: 12 hexadecimal digits.
 
-    It changes with the runtime, its options and the files of the artifact. A missing
+    It changes with the runtime, its options, the files of the artifact and the source of a
+    runtime of the user's own. A missing
     artifact has a version too, so that its arrival is seen as a change.
     """
-    files = ""
-    if spec.artifact is not None:
-        try:
-            files = Artifact(spec.artifact).fingerprint()
-        except OSError:
-            files = "missing"
-    return hashlib.sha256(f"{spec.digest()} {files}".encode()).hexdigest()[:12]
+    seen = [spec.digest()]
+    source = spec.environment.source if spec.environment is not None else ""
+    for path in (spec.artifact, source):
+        if path:
+            try:
+                seen.append(Artifact(path).fingerprint())
+            except OSError:
+                seen.append("missing")
+    return hashlib.sha256(" ".join(seen).encode()).hexdigest()[:12]

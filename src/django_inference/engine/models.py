@@ -6,7 +6,7 @@ of what the runtime returned for one item.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,7 +40,7 @@ class Model(Protocol):
     signature: Signature | None
     max_rows: int
 
-    def units(self, request: Request) -> Iterator[Unit]:
+    def units(self, request: Request) -> list[Unit]:
         """Cut a request into what is never split between batches.
 
         Raises:
@@ -76,19 +76,14 @@ class ItemModel:
         self.max_rows = max_rows
         self._runtime = runtime
 
-    def units(self, request: Request) -> Iterator[Unit]:
+    def units(self, request: Request) -> list[Unit]:
         """A unit an item."""
         if not isinstance(request.payload, list):
             raise InvalidInput(
                 "the model takes a list of items, not tensors; "
                 "for a single item call predict_one()."
             )
-        for index, item in enumerate(request.payload):
-            try:
-                inputs = self._runtime.preprocess(item)
-            except OF_THE_MODEL as error:
-                raise Offender(index) from error
-            yield Unit(request, index, inputs, 1, None)
+        return prepared(request, self._item)
 
     def call(self, batch: list[Unit], rows: int) -> list[Any]:
         """One call of the runtime."""
@@ -100,6 +95,9 @@ class ItemModel:
     def result(self, output: Any) -> Any:
         """What `postprocess` makes of it."""
         return self._runtime.postprocess(output)
+
+    def _item(self, request: Request, index: int, item: Any) -> Unit:
+        return Unit(request, index, self._runtime.preprocess(item), 1, None)
 
 
 class TensorModel:
@@ -114,23 +112,22 @@ class TensorModel:
         self._runtime = runtime
         self._fitting = Fitting(self.signature)
 
-    def units(self, request: Request) -> Iterator[Unit]:
+    def units(self, request: Request) -> list[Unit]:
         """A unit an item; tensors as they are, or cut into batches where they are longer."""
         payload = request.payload
         if isinstance(payload, list):
-            for index, item in enumerate(payload):
-                yield self._item(request, index, item)
-            return
+            return prepared(request, self._item)
         tensors = self._fitting.fit(payload)
         rows = self._fitting.rows(tensors)
         key = self._fitting.key(tensors)
         if rows <= self.max_rows:
-            yield Unit(request, 0, tensors, rows, key)
-            return
+            return [Unit(request, 0, tensors, rows, key)]
+        units = []
         for index, start in enumerate(range(0, rows, self.max_rows)):
             part = slice(start, min(start + self.max_rows, rows))
             inputs = {name: tensor[part] for name, tensor in tensors.items()}
-            yield Unit(request, index, inputs, part.stop - part.start, key)
+            units.append(Unit(request, index, inputs, part.stop - part.start, key))
+        return units
 
     def call(self, batch: list[Unit], rows: int) -> list[Any]:
         """One call of the runtime, on the joined tensors."""
@@ -152,19 +149,34 @@ class TensorModel:
 
     def result(self, output: Tensors) -> Any:
         """What `postprocess` makes of its one row."""
-        return self._runtime.postprocess({name: rows[0] for name, rows in output.items()})
+        return self._runtime.postprocess({name: rows[0, ...] for name, rows in output.items()})
 
     def _item(self, request: Request, index: int, item: Any) -> Unit:
+        row = self._runtime.preprocess(item)
+        if isinstance(row, dict):
+            row = {name: as_array(name, value)[None] for name, value in row.items()}
+        else:
+            row = as_array("item", row)[None]
+        inputs = self._fitting.fit(row)
+        return Unit(request, index, inputs, 1, self._fitting.key(inputs))
+
+
+def prepared(request: Request, prepare: Callable[[Request, int, Any], Unit]) -> list[Unit]:
+    """Make a unit of every item of a request.
+
+    Raises:
+        Offender: one of them could not be prepared.
+    """
+    # Preparing an image may kill the process as well as running the model.
+    request.begins(1)
+    units = []
+    for index, item in enumerate(request.payload):
         try:
-            row = self._runtime.preprocess(item)
-            if isinstance(row, dict):
-                row = {name: as_array(name, value)[None] for name, value in row.items()}
-            else:
-                row = as_array("item", row)[None]
-            inputs = self._fitting.fit(row)
+            units.append(prepare(request, index, item))
         except OF_THE_MODEL as error:
             raise Offender(index) from error
-        return Unit(request, index, inputs, 1, self._fitting.key(inputs))
+    request.begins(0)
+    return units
 
 
 def joined(request: Request) -> Any:

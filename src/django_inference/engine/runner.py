@@ -8,10 +8,17 @@ from typing import Any
 
 from django_inference import runtimes
 from django_inference.artifacts import Artifact
-from django_inference.engine.batching import Request, Unit, plan
+from django_inference.engine.batching import Request, Unit
+from django_inference.engine.golden import check_golden
 from django_inference.engine.models import OF_THE_MODEL, Model, Offender, joined, model_of
+from django_inference.engine.waiting import Waiting
 from django_inference.engine.warmup import warm_up
-from django_inference.exceptions import InferenceError, PredictionFailed, PredictionTimeout
+from django_inference.exceptions import (
+    InferenceError,
+    Overloaded,
+    PredictionFailed,
+    PredictionTimeout,
+)
 from django_inference.metrics import StatisticsPage
 from django_inference.runtimes.base import BaseRuntime
 from django_inference.specs import ErrorReport, ModelSpec
@@ -45,9 +52,10 @@ class Runner:
         self._report = report
         self._runtime: BaseRuntime
         self._model: Model
+        self._waiting = Waiting(1)
 
     def load(self) -> None:
-        """Load the artifact and warm the model up.
+        """Load the artifact, warm the model up, and ask the golden questions.
 
         Raises:
             Exception: whatever the runtime, its import or the warm-up raises.
@@ -62,50 +70,68 @@ class Runner:
         self._runtime.load(artifact)
         self._model = model_of(self._runtime, spec.options.max_batch_size)
         self.signature = self._model.signature
+        self._waiting = Waiting(self._model.max_rows)
         if spec.options.warmup:
             warm_up(self, self._runtime)
-            self._page.clear()
+        check_golden(self)
+        self._page.clear()
         self.load_seconds = monotonic() - began
 
     def close(self) -> None:
         """Give back what the runtime holds."""
         self._runtime.close()
 
+    @property
+    def waiting(self) -> int:
+        """How many units wait to be run."""
+        return len(self._waiting)
+
+    def admit(self, request: Request) -> None:
+        """Let a request wait for its batch, or answer it at once where that is hopeless."""
+        now = monotonic()
+        if request.deadline < now:
+            self._expire(request)
+            return
+        if request.is_abandoned:
+            self._page.abandoned()
+            return
+        if len(self._waiting) >= self.spec.options.max_queue:
+            self._refuse(request)
+            return
+        try:
+            parts = self._model.units(request)
+        except Offender as offender:
+            self._fail(request, offender.__cause__ or offender, offender.index)
+            return
+        except Exception as error:
+            self._fail(request, error)
+            return
+        request.waiting = len(parts)
+        request.results = [None] * len(parts)
+        if not parts:
+            self._answer(request, [])
+        for part in parts:
+            self._waiting.add(part)
+
+    def step(self) -> None:
+        """Run the next batch, if anything waits."""
+        if batch := self._waiting.next_batch():
+            self._run(batch)
+
     def run(self, requests: Iterable[Request]) -> None:
         """Answer every request, in as few calls of the runtime as their shapes allow."""
-        units: list[Unit] = []
         for request in requests:
-            if request.deadline < monotonic():
-                self._expire(request)
-                continue
-            try:
-                # Preparing an image may kill the process as well as running the model.
-                request.begins(1)
-                parts = list(self._model.units(request))
-                request.begins(0)
-            except Offender as offender:
-                self._fail(request, offender.__cause__ or offender, offender.index)
-                continue
-            except Exception as error:
-                self._fail(request, error)
-                continue
-            request.waiting = len(parts)
-            request.results = [None] * len(parts)
-            if parts:
-                units.extend(parts)
-            else:
-                self._answer(request, [])
-        for batch in plan(units, self._model.max_rows):
-            self._run(batch)
+            self.admit(request)
+        while self._waiting:
+            self.step()
 
     # The run: halves of a batch that raised are run again, until the offender is alone.
 
     def _run(self, batch: list[Unit]) -> None:
         now = monotonic()
-        if any(unit.request.deadline < now or unit.request.waiting < 0 for unit in batch):
-            batch = [unit for unit in batch if self._is_wanted(unit.request, now)]
-            if not batch:
-                return
+        batch = [unit for unit in batch if self._is_wanted(unit.request, now)]
+        if not batch:
+            return
         for unit in batch:
             unit.request.begins(len(batch))
         try:
@@ -126,6 +152,10 @@ class Runner:
             return False
         if request.deadline < now:
             self._expire(request)
+            return False
+        if request.is_abandoned:
+            request.waiting = -1
+            self._page.abandoned()
             return False
         return True
 
@@ -166,6 +196,18 @@ class Runner:
             ),
         )
 
+    def _refuse(self, request: Request) -> None:
+        self._page.refused()
+        waiting = len(self._waiting)
+        self._answer(
+            request,
+            Overloaded(
+                f"{waiting} requests wait already (max_queue).",
+                alias=self.spec.alias,
+                retry_after=waiting * self._page.seconds_per_row,
+            ),
+        )
+
     def _fail(self, request: Request, error: BaseException, index: int | None = None) -> None:
         if request.waiting < 0:
             return
@@ -186,7 +228,8 @@ class Runner:
     def _answer(self, request: Request, outcome: Any) -> None:
         request.waiting = -1
         failed = isinstance(outcome, InferenceError)
-        self._page.answered(monotonic() - request.sent_at, failed=failed)
+        now = monotonic()
+        self._page.answered(now, now - request.sent_at, failed=failed)
         request.answer(outcome)
 
 

@@ -22,9 +22,14 @@ class FutureRequest(Request):
 
     __slots__ = ("future",)
 
-    def __init__(self, payload: Any, deadline: float) -> None:
-        super().__init__(payload, deadline, time.monotonic())
+    def __init__(self, payload: Any, deadline: float, priority: int) -> None:
+        super().__init__(payload, deadline, time.monotonic(), priority=priority)
         self.future: Future[Any] = Future()
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the caller has cancelled the future."""
+        return self.future.cancelled()
 
     def begins(self, batch: int) -> None:
         """Nobody asks."""
@@ -69,7 +74,7 @@ class ModelThread:
         self._queue: queue.SimpleQueue[FutureRequest | None] = queue.SimpleQueue()
         threading.Thread(target=self._main, name=f"inference-{spec.alias}", daemon=True).start()
 
-    def put(self, payload: Any, deadline: float) -> Future[Any]:
+    def put(self, payload: Any, deadline: float, priority: int) -> Future[Any]:
         """Have a payload predicted, after the load if need be.
 
         Raises:
@@ -81,7 +86,7 @@ class ModelThread:
                 raise self.failure()
             if self.state is State.DRAINING:
                 raise ModelNotReady("is being unloaded.", alias=self._spec.alias, retry_after=1.0)
-            request = FutureRequest(payload, deadline)
+            request = FutureRequest(payload, deadline, priority)
             self._queue.put(request)
         return request.future
 
@@ -118,9 +123,33 @@ class ModelThread:
             if self.state is State.LOADING:
                 self.state = State.READY
         self.loaded.set()
-        while requests := self._gather():
-            self.runner.run(requests)
+        self._serve()
         self.runner.close()
+
+    def _serve(self) -> None:
+        is_ending = False
+        while not is_ending or self.runner.waiting:
+            is_ending = is_ending or self._admit()
+            self.runner.step()
+
+    def _admit(self) -> bool:
+        """Wait for a request and admit all that are there; True when the end is among them."""
+        options = self._spec.options
+        until = 0.0
+        while True:
+            try:
+                if not self.runner.waiting:
+                    request = self._queue.get()
+                    until = time.monotonic() + options.max_batch_delay
+                else:
+                    is_full = self.runner.waiting >= options.max_batch_size
+                    wait = 0.0 if is_full else max(0.0, until - time.monotonic())
+                    request = self._queue.get(block=wait > 0.0, timeout=wait)
+            except queue.Empty:
+                return False
+            if request is None:
+                return True
+            self.runner.admit(request)
 
     def _load_failed(self, error: BaseException) -> None:
         with self._lock:
@@ -131,24 +160,3 @@ class ModelThread:
         while not self._queue.empty():
             if request := self._queue.get():
                 request.answer(self.failure())
-
-    def _gather(self) -> list[FutureRequest]:
-        """Wait for a request and take the others that are there too; none means the end."""
-        options = self._spec.options
-        requests: list[FutureRequest] = []
-        request = self._queue.get()
-        until = time.monotonic() + options.max_batch_delay
-        while request is not None:
-            requests.append(request)
-            if len(requests) >= options.max_batch_size:
-                break
-            try:
-                wait = until - time.monotonic()
-                request = self._queue.get(timeout=wait) if wait > 0 else self._queue.get_nowait()
-            except queue.Empty:
-                break
-        else:
-            if requests:
-                # The end was read together with requests: leave it for the next round.
-                self._queue.put(None)
-        return requests

@@ -36,15 +36,15 @@ def warm_up(runner: Runs, runtime: BaseRuntime) -> None:
     """
     example = runtime.warmup()
     if example is not None:
-        outcome = _outcome(runner, [example])
-        if isinstance(outcome, InferenceError):
-            raise outcome
+        answer = outcome(runner, [example])
+        if isinstance(answer, InferenceError):
+            raise answer
         return
     zeros = _zeros(runner.signature)
     if zeros is not None:
-        outcome = _outcome(runner, zeros)
-        if isinstance(outcome, InferenceError):
-            logger.warning("warm-up with zeros failed alias=%s: %s", runner.spec.alias, outcome)
+        answer = outcome(runner, zeros)
+        if isinstance(answer, InferenceError):
+            logger.warning("warm-up with zeros failed alias=%s: %s", runner.spec.alias, answer)
 
 
 class _Trial(Request):
@@ -57,7 +57,8 @@ class _Trial(Request):
         self.outcome = outcome
 
 
-def _outcome(runner: Runs, payload: Any) -> Any:
+def outcome(runner: Runs, payload: Any) -> Any:
+    """What the model answers to a payload that nobody sent: a result or an error."""
     trial = _Trial(payload, deadline=float("inf"), sent_at=0.0)
     runner.run([trial])
     return trial.outcome

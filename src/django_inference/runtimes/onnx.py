@@ -140,6 +140,10 @@ class OnnxRuntime(TensorRuntime):
 def usable_cores() -> int:
     """The number of cores that this process may use."""
     # macOS and Windows cannot bind a process to cores.
+    # What the model host, or the user, gives each process of several.
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -28,6 +28,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="TIMES",
         help="try so many times as many made-up inputs and frames (or set INFERENCE_FUZZ)",
     )
+    parser.addoption(
+        "--chaos",
+        action="store_true",
+        default=os.environ.get("INFERENCE_CHAOS", "") == "1",
+        help="run tests/chaos at full length: minutes, not seconds (or set INFERENCE_CHAOS=1)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +29,16 @@ from django_inference.host.protocol import (
     pack,
 )
 from django_inference.host.rundir import RuntimeDir
-from django_inference.specs import EngineOptions, HostSettings, ModelSpec, PythonEnvironment, Status
+from django_inference.specs import (
+    NORMAL,
+    EngineOptions,
+    Golden,
+    HostSettings,
+    ModelSpec,
+    PythonEnvironment,
+    Status,
+    Supervision,
+)
 
 #: Seconds that a test waits for something which takes milliseconds on an idle machine.
 PATIENCE = 30.0
@@ -84,6 +93,9 @@ class Host:
         artifact: Path | None = None,
         replicas: int = 1,
         options: EngineOptions | None = None,
+        supervision: Supervision | None = None,
+        golden: Sequence[Golden] = (),
+        source: Path | None = None,
         **runtime_options: Any,
     ) -> ModelSpec:
         """A declared model; its worker sets up no Django, which saves half of its start."""
@@ -95,8 +107,11 @@ class Host:
             runtime_options=runtime_options,
             artifact=None if artifact is None else str(artifact),
             options=options or EngineOptions(),
-            replicas=replicas,
-            environment=PythonEnvironment(settings_module="", path=tuple(sys.path)),
+            golden=tuple(golden),
+            supervision=supervision or Supervision(replicas=replicas),
+            environment=PythonEnvironment(
+                settings_module="", path=tuple(sys.path), source=str(source or "")
+            ),
         )
 
     def client(self, spec: ModelSpec | None = None, declared_at: float | None = None) -> Client:
@@ -173,6 +188,17 @@ class Host:
         self._seen |= found
         return {process for process in found if not is_gone(process)}
 
+    def wait_status(
+        self, condition: Callable[[Status], Any], alias: str = "model", timeout: float = PATIENCE
+    ) -> Status:
+        """Wait until a model's status fulfils the condition; return it."""
+        return cast(
+            Status,
+            eventually(
+                lambda: (status := self.status(alias)) and condition(status) and status, timeout
+            ),
+        )
+
     def stop(self) -> None:
         """Ask the host to leave, and wait until it has."""
         with contextlib.suppress(HostUnavailable, EOFError, OSError):
@@ -198,14 +224,14 @@ class Host:
 class Client(ModelClient):
     """A `ModelClient` whose calls have all the time that a test has."""
 
-    def ask(self, payload: Any, timeout: float = PATIENCE) -> Any:
-        return self.call(payload, time.monotonic() + timeout)
+    def ask(self, payload: Any, timeout: float = PATIENCE, priority: int = NORMAL) -> Any:
+        return self.call(payload, time.monotonic() + timeout, priority)
 
-    def one(self, item: Any, timeout: float = PATIENCE) -> Any:
-        return self.ask([item], timeout)[0]
+    def one(self, item: Any, timeout: float = PATIENCE, priority: int = NORMAL) -> Any:
+        return self.ask([item], timeout, priority)[0]
 
-    async def aone(self, item: Any, timeout: float = PATIENCE) -> Any:
-        return (await self.acall([item], time.monotonic() + timeout))[0]
+    async def aone(self, item: Any, timeout: float = PATIENCE, priority: int = NORMAL) -> Any:
+        return (await self.acall([item], time.monotonic() + timeout, priority))[0]
 
 
 def frame(message: msgspec.Struct) -> bytes:

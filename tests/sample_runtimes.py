@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -129,6 +130,8 @@ class Actor(Runtime):
         self._salt = salt
         self._kill_at = kill_at
         self._gates = gates
+        self._artifact = ""
+        self._leak: list[bytes] = []
 
     def load(self, artifact: Artifact | None) -> None:
         self._note("load")
@@ -137,8 +140,10 @@ class Actor(Runtime):
             _wait_for(f"{self._gates}{_ticket(self._gates)}")
         if self._kill_at and Path(self._kill_at).exists():
             os._exit(7)
-        if artifact is not None and artifact.path.read_text() == "broken":
-            raise RuntimeError("the artifact is broken")
+        if artifact is not None:
+            self._artifact = artifact.path.read_text()
+            if self._artifact == "broken":
+                raise RuntimeError("the artifact is broken")
         self._note("loaded")
 
     def preprocess(self, item: Any) -> Any:
@@ -167,6 +172,23 @@ class Actor(Runtime):
                 return batch
             case {"do": "salt"}:
                 return self._salt
+            case {"do": "artifact"}:
+                return self._artifact
+            case {"do": "score"}:
+                return float(self._artifact)
+            case {"do": "leak", "with": count}:
+                self._leak.append(b"x" * count)
+                return os.getpid()
+            case {"do": "segfault"}:
+                os.kill(os.getpid(), signal.SIGSEGV)
+            case {"do": "hang unless", "with": path}:
+                while not os.path.exists(path):
+                    time.sleep(0.01)
+                return os.getpid()
+            case {"do": "affinity"}:
+                return sorted(os.sched_getaffinity(0))
+            case {"do": "variable", "with": name}:
+                return os.environ.get(name)
             case {"do": "sleep", "with": seconds}:
                 time.sleep(seconds)
                 return os.getpid()
@@ -194,9 +216,9 @@ class Actor(Runtime):
                 raise ValueError("x" * count)
             case {"do": "refuse with an error"}:
                 raise InvalidInput(KeyError("pixels"))  # type: ignore[arg-type]
-            case {"do": "nest", "with": depth}:
+            case {"do": "deep"}:
                 nested: Any = []
-                for _ in range(depth):
+                for _ in range(100_000):
                     nested = [nested]
                 return nested
             case {"do": "talk nonsense to the supervisor"}:

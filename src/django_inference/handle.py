@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from django_inference.backends.base import BaseBackend
-from django_inference.specs import Status
+from django_inference.specs import Priority, Status
 from django_inference.tensors import Signature
 
 
@@ -37,35 +37,44 @@ class Predictor:
         """As in `<Predictor 'detector' on HostBackend>`."""
         return f"<Predictor {self.alias!r} on {type(self.backend).__name__}>"
 
-    def predict(self, inputs: Any, *, timeout: float | None = None) -> Any:
+    def predict(
+        self, inputs: Any, *, timeout: float | None = None, priority: Priority = "normal"
+    ) -> Any:
         """Predict a batch.
 
         Args:
             inputs: named tensors, `{name: array}` with the batch on axis 0; one such array
                 alone where the model has one input; or a list of items.
             timeout: in seconds.
+            priority: `high`, `normal` or `low`: what is more urgent is run first.
 
         Returns:
             `{name: array}` for tensors, with as many rows; a list with one result an item
             for a list.
         """
-        return self.backend.predict(inputs, timeout=timeout)
+        return self.backend.predict(inputs, timeout=timeout, priority=priority)
 
-    async def apredict(self, inputs: Any, *, timeout: float | None = None) -> Any:
+    async def apredict(
+        self, inputs: Any, *, timeout: float | None = None, priority: Priority = "normal"
+    ) -> Any:
         """As `predict`, to be awaited."""
-        return await self.backend.apredict(inputs, timeout=timeout)
+        return await self.backend.apredict(inputs, timeout=timeout, priority=priority)
 
-    def predict_one(self, item: Any, *, timeout: float | None = None) -> Any:
+    def predict_one(
+        self, item: Any, *, timeout: float | None = None, priority: Priority = "normal"
+    ) -> Any:
         """Predict one item: what the runtime's `preprocess` takes, or one row of tensors.
 
         Returns:
             Its one result; for tensors `{name: array}` without the batch axis.
         """
-        return self.backend.predict_one(item, timeout=timeout)
+        return self.backend.predict_one(item, timeout=timeout, priority=priority)
 
-    async def apredict_one(self, item: Any, *, timeout: float | None = None) -> Any:
+    async def apredict_one(
+        self, item: Any, *, timeout: float | None = None, priority: Priority = "normal"
+    ) -> Any:
         """As `predict_one`, to be awaited."""
-        return await self.backend.apredict_one(item, timeout=timeout)
+        return await self.backend.apredict_one(item, timeout=timeout, priority=priority)
 
     def map(self, items: Iterable[Any], *, timeout: float | None = None) -> Iterator[Any]:
         """Predict many items, spread over batches and replicas.
@@ -130,6 +139,30 @@ class Predictor:
     async def areload(self) -> None:
         """As `reload`, to be awaited."""
         await asyncio.to_thread(self.reload)
+
+    def rollback(self) -> None:
+        """Serve the version before this one again, until other settings are declared.
+
+        Raises:
+            LookupError: there is none, or its files have been replaced.
+        """
+        self.backend.rollback()
+
+    async def arollback(self) -> None:
+        """As `rollback`, to be awaited."""
+        await asyncio.to_thread(self.rollback)
+
+    def promote(self) -> None:
+        """Give the version on trial (`OPTIONS` `canary` or `shadow`) all the traffic.
+
+        Raises:
+            LookupError: none is on trial.
+        """
+        self.backend.promote()
+
+    async def apromote(self) -> None:
+        """As `promote`, to be awaited."""
+        await asyncio.to_thread(self.promote)
 
     def unload(self) -> None:
         """Give the model's memory back; running calls are answered first.

@@ -20,7 +20,7 @@ from django_inference.conf import (
     InvalidPredictor,
     PredictorSettings,
     parse_predictor,
-    predictor_settings,
+    raw_predictors,
 )
 from django_inference.handle import Predictor
 
@@ -62,15 +62,15 @@ class Predictors(Mapping[str, Predictor]):
 
     def __contains__(self, alias: object) -> bool:
         """Whether it is declared; makes nothing."""
-        return alias in self._settings()
+        return alias in self._registered or alias in raw_predictors()
 
     def __iter__(self) -> Iterator[str]:
         """The aliases, those in settings first."""
-        return iter(self._settings())
+        return iter({**raw_predictors(), **self._registered})
 
     def __len__(self) -> int:
         """How many are declared."""
-        return len(self._settings())
+        return len({**raw_predictors(), **self._registered})
 
     def register(self, alias: str, **declaration: Any) -> Predictor:
         """Declare a predictor at run time, in this process.
@@ -84,7 +84,7 @@ class Predictors(Mapping[str, Predictor]):
         """
         settings = parse_predictor(alias, declaration)
         with self._guard():
-            if alias in self._settings():
+            if alias in self:
                 raise InvalidPredictor(f"The predictor {alias!r} is declared already.")
             self._registered[alias] = settings
             self._registered_at[alias] = time.time()
@@ -135,8 +135,14 @@ class Predictors(Mapping[str, Predictor]):
         for predictor in made.values():
             predictor.backend.close()
 
-    def _settings(self) -> dict[str, PredictorSettings]:
-        return {**predictor_settings(), **self._registered}
+    def _settings(self, alias: str) -> PredictorSettings:
+        # One entry alone: a mistake in another one is no reason to refuse this one.
+        if alias in self._registered:
+            return self._registered[alias]
+        declared = raw_predictors()
+        if alias not in declared:
+            raise _unknown(alias, list(self))
+        return parse_predictor(alias, declared[alias])
 
     def _wanted(self) -> list[Predictor]:
         wanted: list[Predictor] = []
@@ -157,12 +163,10 @@ class Predictors(Mapping[str, Predictor]):
     def _make(self, alias: str) -> Predictor:
         with self._guard():
             if alias not in self._made:
-                settings = self._settings()
-                if alias not in settings:
-                    raise _unknown(alias, list(settings))
-                backend = backend_class(settings[alias])
+                settings = self._settings(alias)
                 declared_at = self._registered_at.get(alias, self._read_at)
-                self._made[alias] = Predictor(backend(settings[alias], declared_at=declared_at))
+                backend = backend_class(settings)(settings, declared_at=declared_at)
+                self._made[alias] = Predictor(backend)
             return self._made[alias]
 
     def _guard(self) -> threading.Lock:

@@ -135,3 +135,11 @@ async def test_the_timeout_of_an_awaited_call(declare: Declare) -> None:
     with pytest.raises(PredictionTimeout):
         await predictor.apredict_one(0.3, timeout=0.05)
     assert await predictor.apredict([0.0]) == [None]
+
+
+@pytest.mark.parametrize("timeout", [1e7, 1e12, float("inf")])
+def test_a_timeout_may_be_longer_than_the_system_can_count(
+    declare: Declare, timeout: float
+) -> None:
+    predictor = declare(BACKEND=LOCAL, RUNTIME="tests.sample_runtimes.nap")
+    assert predictor.predict_one(0.0, timeout=timeout) is None

@@ -211,3 +211,10 @@ def test_a_process_that_has_not_predicted_yet_has_not_imported_numpy(django_host
         check=True,
         cwd=Path(__file__).parents[2],
     )
+
+
+@pytest.mark.parametrize("timeout", [1e7, 1e12, float("inf")])
+def test_a_timeout_may_be_longer_than_the_system_can_count(shared: Host, timeout: float) -> None:
+    # A fresh client has to connect as well.
+    predictors.reset()
+    assert predictors["upper"].predict_one("a", timeout=timeout) == "A"

@@ -289,27 +289,6 @@ def test_unloading_answers_running_calls_and_the_next_call_loads_again(declare: 
     assert len(loads) == 2
 
 
-def test_a_call_that_meets_a_model_on_its_way_out_loads_it_again(declare: Declare) -> None:
-    predictor = declare(hooks={})
-    predictor.preload(wait=True)
-    backend: Any = predictor.backend
-    leaving = backend._thread
-    outcomes: list[Any] = []
-    with leaving._lock:
-        # The call has found the thread, but cannot hand over its payload yet.
-        caller = threading.Thread(target=lambda: outcomes.append(predictor.predict_one(1)))
-        caller.start()
-        time.sleep(0.1)
-        unloading = threading.Thread(target=predictor.unload)
-        unloading.start()
-        eventually(lambda: backend._thread is None)
-        leaving.state = State.DRAINING
-    caller.join()
-    unloading.join()
-    assert outcomes == [1]
-    assert backend._thread is not leaving
-
-
 def test_calls_beside_an_unload_are_answered(declare: Declare) -> None:
     predictor = declare(hooks={})
     errors: list[Exception] = []

@@ -130,8 +130,8 @@ def test_a_link_to_the_current_release_of_a_model_stays_a_link(tmp_path: Path) -
         ),
         (
             {"COLOUR": "red"},
-            "INFERENCE['detector'] has no key 'COLOUR'. It takes BACKEND, MODEL, OPTIONS, RUNTIME, "
-            "RUNTIME_OPTIONS, SHA256, TRUSTED.",
+            "INFERENCE['detector'] has no key 'COLOUR'. It takes BACKEND, GOLDEN, MODEL, OPTIONS, "
+            "RUNTIME, RUNTIME_OPTIONS, SHA256, TRUSTED.",
         ),
         (
             {"MODEL": 3},
@@ -424,8 +424,8 @@ def test_a_mistake_in_the_settings_of_the_host_is_described(raw: Any, expected: 
 
 
 def test_the_sockets_must_fit_in_the_longest_name_that_a_system_takes() -> None:
-    socket = len("/workers/ffffffffffff.sock")
-    just_fits = "/" + "é" * 36 + "x"
+    socket = len("/workers99/ffffffffffff.sock")
+    just_fits = "/" + "é" * 35 + "x"
     assert len(just_fits.encode()) + socket == 100
     with override_settings(INFERENCE_HOST={"RUNTIME_DIR": just_fits}):
         assert host_settings().runtime_dir == just_fits
@@ -472,8 +472,9 @@ def test_the_interpreter_is_never_the_server_s_own_binary(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3.13")
-    assert default_python() == "/usr/bin/python3.13"
+    assert default_python() == os.path.join(sys.prefix, "bin", "python")
     monkeypatch.setattr(sys, "prefix", "/srv/venv")
+    assert default_python() == "/usr/bin/python3.13"
     for wrong in ("/srv/python/uwsgi", "", None):
         monkeypatch.setattr(sys, "executable", wrong)
         assert default_python() == "/srv/venv/bin/python"

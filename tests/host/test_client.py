@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from django_inference.exceptions import InvalidInput, ModelNotReady, PredictionTimeout
+from django_inference.host.channel import Channel
 from django_inference.host.protocol import Update
 from django_inference.host.route import MAX_IDLE, Route
 from django_inference.host.rundir import RuntimeDir
@@ -277,17 +278,18 @@ def sockets(tmp_path: Path) -> Iterator[Sockets]:
         sock.close()
 
 
-def soon() -> float:
-    return time.monotonic() + 10
+def taken_from(route: Route) -> Channel:
+    path, channel = route.take(route.sockets)
+    return channel or Channel(path, 10)
 
 
 def test_the_least_busy_worker_is_called(sockets: Sockets) -> None:
     route = sockets.route()
-    channels = [route.take(soon()) for _ in range(6)]
+    channels = [taken_from(route) for _ in range(6)]
     assert [channel.path for channel in channels] == list(sockets.paths) * 3
     for channel in channels[::2]:
         route.give_back(channel, usable=True)
-    again = [route.take(soon()) for _ in range(3)]
+    again = [taken_from(route) for _ in range(3)]
     assert {channel.path for channel in again} == {sockets.paths[0]}
     assert set(map(id, again)) == set(map(id, channels[::2]))
     for channel in (*again, *channels[1::2]):
@@ -297,13 +299,13 @@ def test_the_least_busy_worker_is_called(sockets: Sockets) -> None:
 
 def test_calls_under_way_still_count_when_the_route_changes(sockets: Sockets) -> None:
     former = sockets.route(None, sockets.paths[0])
-    busy = [former.take(soon()) for _ in range(4)]
+    busy = [taken_from(former) for _ in range(4)]
     route = sockets.route(former)
-    taken = [route.take(soon()) for _ in range(4)]
+    taken = [taken_from(route) for _ in range(4)]
     assert {channel.path for channel in taken} == {sockets.paths[1]}
     for channel in (*busy, *taken):
         route.give_back(channel, usable=True)
-    even = [route.take(soon()) for _ in range(4)]
+    even = [taken_from(route) for _ in range(4)]
     assert sorted(channel.path for channel in even) == sorted(sockets.paths * 2)
     for channel in even:
         route.give_back(channel, usable=False)
@@ -312,11 +314,11 @@ def test_calls_under_way_still_count_when_the_route_changes(sockets: Sockets) ->
 
 def test_channels_to_workers_that_stay_are_kept(sockets: Sockets) -> None:
     former = sockets.route()
-    kept, dropped = former.take(soon()), former.take(soon())
+    kept, dropped = taken_from(former), taken_from(former)
     former.give_back(kept, usable=True)
     former.give_back(dropped, usable=True)
     route = sockets.route(former, kept.path)
-    assert route.take(soon()) is kept
+    assert taken_from(route) is kept
     assert dropped._socket.fileno() == -1
     route.give_back(kept, usable=True)
     route.close()
@@ -325,7 +327,7 @@ def test_channels_to_workers_that_stay_are_kept(sockets: Sockets) -> None:
 
 def test_a_channel_to_a_worker_that_has_gone_is_closed(sockets: Sockets) -> None:
     former = sockets.route()
-    channel = former.take(soon())
+    channel = taken_from(former)
     route = sockets.route(former, sockets.paths[1])
     route.give_back(channel, usable=True)
     assert channel._socket.fileno() == -1
@@ -334,10 +336,10 @@ def test_a_channel_to_a_worker_that_has_gone_is_closed(sockets: Sockets) -> None
 
 def test_a_channel_that_failed_is_not_used_again(sockets: Sockets) -> None:
     route = sockets.route(None, sockets.paths[0])
-    channel = route.take(soon())
+    channel = taken_from(route)
     route.give_back(channel, usable=False)
     assert channel._socket.fileno() == -1
-    other = route.take(soon())
+    other = taken_from(route)
     assert other is not channel
     route.give_back(other, usable=True)
     route.close()
@@ -348,16 +350,17 @@ def test_a_worker_that_cannot_be_reached_does_not_count_as_busy(
 ) -> None:
     gone = str(tmp_path / "gone")
     route = sockets.route(None, gone, sockets.paths[0])
-    with pytest.raises(FileNotFoundError):
-        route.take(soon())
-    with pytest.raises(FileNotFoundError):
-        route.take(soon())
-    route.close()
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            taken_from(route)
+        route.take_back(gone)
+    assert route.take(route.sockets) == (gone, None)
+    assert route.take(route.sockets) == (sockets.paths[0], None)
 
 
 def test_idle_channels_are_not_hoarded(sockets: Sockets) -> None:
     route = sockets.route(None, sockets.paths[0])
-    channels = [route.take(soon()) for _ in range(MAX_IDLE + 5)]
+    channels = [taken_from(route) for _ in range(MAX_IDLE + 5)]
     for channel in channels:
         route.give_back(channel, usable=True)
     assert sum(channel._socket.fileno() >= 0 for channel in channels) == MAX_IDLE

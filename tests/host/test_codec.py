@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from django_inference.host.arena import ALIGNMENT, HEADER, INITIAL_SIZE, Arena
-from django_inference.host.codec import SPILLED, Codec
+from django_inference.host.codec import CALL_HEAD, SPILLED, Codec
 from django_inference.host.protocol import LENGTH, MAX_FRAME, Call, Failure, ProtocolError, Reply
 
 
@@ -31,7 +31,7 @@ class Pair:
 
     def request(self, payload: Any) -> Any:
         """What the worker sees of it."""
-        return read(self.worker, self.client.encode(Call(1.0, 2.0, False, payload))).payload
+        return read(self.worker, self.client.encode(Call(1.0, 2.0, False, 1, payload))).payload
 
     def reply(self, payload: Any) -> Any:
         """What the client sees of it."""
@@ -42,8 +42,8 @@ class Pair:
         return self.reply(self.request(payload))
 
     def close(self) -> None:
-        self.client.arena.close()
-        self.worker.arena.close()
+        self.client.close()
+        self.worker.close()
 
 
 def read(codec: Codec, frame: bytes) -> Any:
@@ -186,7 +186,7 @@ def test_a_connection_starts_over_with_each_request(pair: Pair) -> None:
 @pytest.mark.parametrize("size", [MAX_FRAME - 100, MAX_FRAME, MAX_FRAME + 1, 5 * INITIAL_SIZE])
 def test_what_is_too_long_for_a_frame_goes_through_the_arena(pair: Pair, size: int) -> None:
     payload = {"text": "ä" * (size // 2), "raw": os.urandom(size), "x": np.arange(10)}
-    frame = pair.client.encode(Call(1.0, 2.0, False, payload))
+    frame = pair.client.encode(Call(1.0, 2.0, False, 1, payload))
     assert len(frame) <= LENGTH.size + MAX_FRAME
     seen = read(pair.worker, frame).payload
     assert same(seen, payload)
@@ -285,7 +285,7 @@ def test_what_msgpack_turns_into_something_simpler(pair: Pair) -> None:
 )
 def test_what_cannot_be_sent_is_refused_and_the_connection_goes_on(pair: Pair, value: Any) -> None:
     with pytest.raises((TypeError, ValueError, OverflowError, RecursionError)):
-        pair.client.encode(Call(1.0, 2.0, False, {"x": np.zeros(5), "y": value}))
+        pair.client.encode(Call(1.0, 2.0, False, 1, {"x": np.zeros(5), "y": value}))
     pair.request(1)
     with pytest.raises((TypeError, ValueError, OverflowError, RecursionError)):
         pair.worker.encode(Reply(None, value))
@@ -300,10 +300,13 @@ def test_a_failure_goes_back(pair: Pair) -> None:
 # Frames as no client of ours sends them.
 
 
+HEAD = CALL_HEAD.pack(1.0, 2.0, False, 1)
+
+
 def tensor(dtype: str, shape: Any, start: int) -> bytes:
     """The frame of a call with one tensor, as it is told."""
     place = msgspec.msgpack.encode((dtype, shape, start))
-    return msgspec.msgpack.encode(Call(1.0, 2.0, False, msgspec.msgpack.Ext(1, place)))
+    return HEAD + msgspec.msgpack.encode(msgspec.msgpack.Ext(1, place))
 
 
 def refused(pair: Pair, body: bytes, *, spilled: bool = False) -> str:
@@ -376,16 +379,18 @@ def test_what_is_no_call_is_refused(pair: Pair, body: bytes, spilled: bool) -> N
 @pytest.mark.parametrize(
     "body",
     [
-        b"\x94\x01\x02\xc2" + b"\x91" * 60_000 + b"\xc0",
-        b"\x94\x01\x02\xc2" + b"\x81\xc0" * 30_000 + b"\xc0",
-        b"\x94\x01\x02\xc2\xdd\xff\xff\xff\xff",
-        b"\x94\x01\x02\xc2\xdf\xff\xff\xff\xff",
-        b"\x94\x01\x02\xc2\xc6\xff\xff\xff\xff",
-        b"\x94\x01\x02\xc2\x81\x80\x01",
-        b"\x94\x01\x02\xc2\xa2\xff\xfe",
-        b"\x94\x01\x02\xc2\xc7\x00\x07",
-        b"\x94\xa1x\x02\xc2\xc0",
-        b"\x93\x01\x02\xc2",
+        HEAD + b"\x91" * 60_000 + b"\xc0",
+        HEAD + b"\x81\xc0" * 30_000 + b"\xc0",
+        HEAD + b"\xdd\xff\xff\xff\xff",
+        HEAD + b"\xdf\xff\xff\xff\xff",
+        HEAD + b"\xc6\xff\xff\xff\xff",
+        HEAD + b"\x81\x80\x01",
+        HEAD + b"\xa2\xff\xfe",
+        HEAD + b"\xc7\x00\x07",
+        HEAD,
+        HEAD[:-1],
+        HEAD[:-1] + b"\x03\xc0",
+        HEAD + b"\xc0\xc0",
     ],
 )
 def test_malformed_calls_are_refused(pair: Pair, body: bytes) -> None:
@@ -406,7 +411,7 @@ def test_any_bytes_are_a_call_or_refused(body: bytes, spilled: bool) -> None:
 def test_any_change_to_a_call_is_a_call_or_refused(data: st.DataObject) -> None:
     pair = Pair()
     payload = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "t": ["a", None, 1.5]}
-    body = bytearray(pair.client.encode(Call(1.0, 2.0, False, payload))[LENGTH.size :])
+    body = bytearray(pair.client.encode(Call(1.0, 2.0, False, 1, payload))[LENGTH.size :])
     for _ in range(data.draw(st.integers(1, 4))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     try:

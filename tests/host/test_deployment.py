@@ -338,6 +338,20 @@ def test_a_mended_artifact_is_loaded_before_the_wait_is_over(
     artifact = tmp_path / "model.bin"
     artifact.write_text("broken")
     client = host.client(host.spec(alias, artifact=artifact))
+    with pytest.raises(ModelLoadFailed) as caught:
+        client.one(1)
+    error = caught.value
+    assert str(error) == (
+        f"Predictor {alias!r}: the model could not be loaded: RuntimeError: the artifact is broken"
+    )
+    assert error.status_code == 503
+    assert error.retry_after == pytest.approx(1, abs=0.2)
+    assert "in load" in error.details
+    status = status_of(host, alias)
+    assert status.state is State.FAILED
+    assert status.error
+    assert status.error.message == "RuntimeError: the artifact is broken"
+    # Whoever asks during the wait is told at once, not after their deadline.
     with pytest.raises(ModelLoadFailed):
         client.one(1)
     # The first wait is one second, the second two.

@@ -24,7 +24,7 @@ import psutil
 import pytest
 
 from django_inference.host.arena import HEADER, INITIAL_SIZE, Arena
-from django_inference.host.codec import SPILLED, Codec
+from django_inference.host.codec import CALL_HEAD, SPILLED, Codec
 from django_inference.host.protocol import LENGTH, MAX_FRAME, Call, Reply
 from django_inference.specs import State
 from tests.hosts import Host, eventually
@@ -162,7 +162,9 @@ def good_payload(rng: random.Random) -> Any:
 
 def good(rng: random.Random, codec: Codec) -> bytes:
     deadline = rng.choice([FOREVER, 0.0, -1.0, float("nan"), time.monotonic() + 5])
-    return codec.encode(Call(deadline, time.monotonic(), rng.random() < 0.2, good_payload(rng)))
+    return codec.encode(
+        Call(deadline, time.monotonic(), rng.random() < 0.2, rng.randrange(3), good_payload(rng))
+    )
 
 
 def noise(rng: random.Random, codec: Codec) -> bytes:
@@ -212,9 +214,8 @@ def false_place(rng: random.Random, codec: Codec) -> bytes:
     shape = [some_number(rng) for _ in range(rng.randrange(4))]
     place = msgspec.msgpack.encode((dtype, shape, some_number(rng)))
     payload = msgspec.msgpack.Ext(rng.choice([1, 1, 1, 2, 3, -1]), place)
-    body = msgspec.msgpack.encode(
-        Call(FOREVER, 0.0, False, rng.choice([payload, {"x": payload}, [payload]]))
-    )
+    said = msgspec.msgpack.encode(rng.choice([payload, {"x": payload}, [payload]]))
+    body = CALL_HEAD.pack(FOREVER, 0.0, False, 1) + said
     return LENGTH.pack(len(body)) + body
 
 
@@ -224,7 +225,7 @@ def false_spill(rng: random.Random, codec: Codec) -> bytes:
 
 def spilled(rng: random.Random, codec: Codec) -> bytes:
     payload = ["x" * MAX_FRAME, np.arange(5)]
-    return codec.encode(Call(FOREVER, 0.0, False, payload))
+    return codec.encode(Call(FOREVER, 0.0, False, 1, payload))
 
 
 FRAMES: list[Frames] = [
@@ -314,7 +315,7 @@ def test_no_greeting_harms_a_worker(workers: tuple[Host, list[str]]) -> None:
             for path in sockets:
                 stranger = Stranger(path, fds)
                 for payload in (["x" * 1000], {"x": np.ones((1, 4), np.float32)}, {"y": 1}):
-                    stranger.send(stranger.codec.encode(Call(FOREVER, 0.0, False, payload)))
+                    stranger.send(stranger.codec.encode(Call(FOREVER, 0.0, False, 1, payload)))
                     time.sleep(0.002)
                 stranger.close()
             # Others who are half in: without a word, and without the rest of it.
@@ -337,7 +338,7 @@ def test_a_client_that_leaves_before_its_answer_harms_nobody(
         for index in range(200):
             stranger = Stranger(sockets[0])
             payload = ["x" * MAX_FRAME, np.zeros(100_000), index]
-            stranger.send(stranger.codec.encode(Call(FOREVER, 0.0, False, payload)))
+            stranger.send(stranger.codec.encode(Call(FOREVER, 0.0, False, 1, payload)))
             stranger.close()
 
 
@@ -348,7 +349,7 @@ def test_a_client_that_never_reads_its_answers_harms_nobody(
     with unharmed(host):
         stranger = Stranger(sockets[0])
         stranger.socket.settimeout(0.2)
-        frame = stranger.codec.encode(Call(FOREVER, 0.0, False, ["x" * 30_000]))
+        frame = stranger.codec.encode(Call(FOREVER, 0.0, False, 1, ["x" * 30_000]))
         with contextlib.suppress(TimeoutError, BrokenPipeError, ConnectionResetError):
             for _ in range(1000):
                 stranger.socket.sendall(frame)
@@ -366,7 +367,7 @@ def test_clients_that_say_half_a_frame_and_wait_harm_nobody(
             for _ in range(50)
         ]
         for stranger in strangers:
-            frame = stranger.codec.encode(Call(FOREVER, 0.0, False, [1]))
+            frame = stranger.codec.encode(Call(FOREVER, 0.0, False, 1, [1]))
             assert stranger.send(frame[:5])
         time.sleep(0.1)
         assert not any(stranger.is_dropped() for stranger in strangers)

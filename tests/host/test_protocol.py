@@ -19,6 +19,8 @@ from django_inference.host.protocol import (
     LENGTH,
     MAX_CONTROL_FRAME,
     ClientMessage,
+    Compared,
+    Confine,
     Declare,
     Drain,
     Erred,
@@ -27,12 +29,15 @@ from django_inference.host.protocol import (
     Inspect,
     Loaded,
     LoadFailed,
+    Promote,
     ProtocolError,
     Refusal,
     Reload,
     Report,
+    Rollback,
     Start,
     Stop,
+    Trial,
     Unload,
     Update,
     WorkerMessage,
@@ -44,12 +49,14 @@ from django_inference.host.protocol import (
 from django_inference.specs import (
     EngineOptions,
     ErrorReport,
+    Golden,
     ModelSpec,
     PythonEnvironment,
     ReplicaStatus,
     State,
     Statistics,
     Status,
+    Supervision,
 )
 from django_inference.tensors import Signature, TensorSpec
 
@@ -61,7 +68,8 @@ SPEC = ModelSpec(
     sha256="0" * 64,
     trusted=True,
     options=EngineOptions(max_batch_size=4, max_batch_delay=0.5, warmup=False),
-    replicas=3,
+    golden=(Golden([1, "a"], [2.5], 0.5),),
+    supervision=Supervision(replicas=3, threads=2, devices=("cuda:1",), idle_unload=1.5),
     environment=PythonEnvironment(settings_module="s", path=("/a", "/b")),
 )
 SIGNATURE = Signature((TensorSpec("x", "float32", (-1, 4)),))
@@ -79,12 +87,22 @@ MESSAGES: list[tuple[Any, Any]] = [
     (Declare(SPEC, 12.5, follow=True), ClientMessage),
     (Reload("m"), ClientMessage),
     (Unload("m"), ClientMessage),
+    (Rollback("m"), ClientMessage),
+    (Promote("m"), ClientMessage),
+    (Compared("m", "v", 5, 1, "1 instead of 2"), ClientMessage),
+    (Confine("m", "0" * 32), ClientMessage),
     (Inspect(), ClientMessage),
     (Stop(), ClientMessage),
     (Update(State.READY, "v", ("/s1", "/s2"), SIGNATURE, ERROR, 1.5), HostMessage),
+    (
+        Update(
+            State.READY, "v", ("/s",), quarantine=("d",), trial=Trial("w", ("/t",), 0.1, 0.5, 1e-3)
+        ),
+        HostMessage,
+    ),
     (Report(7, (STATUS, STATUS)), HostMessage),
     (Refusal("no"), HostMessage),
-    (Start(SPEC, "v", "/s"), WorkerOrder),
+    (Start(SPEC, "v", "/s", (0, 3)), WorkerOrder),
     (Drain(), WorkerOrder),
     (Loaded(1.5, SIGNATURE), WorkerMessage),
     (LoadFailed(ERROR), WorkerMessage),

@@ -151,7 +151,7 @@ def test_a_log_that_has_grown_long_is_put_aside(host: Host) -> None:
 def test_a_second_host_for_the_folder_is_refused(host: Host) -> None:
     first = host.start()
     second = host.start()
-    assert second.wait(PATIENCE) == 3
+    assert second.wait(PATIENCE) == 1
     assert first.poll() is None
     assert "another model host serves" in host.log()
     first.terminate()
@@ -179,9 +179,9 @@ def test_what_a_killed_host_has_left_behind_is_cleared_away(host: Host) -> None:
 
 def test_without_autostart_there_is_no_host(new_host: NewHost) -> None:
     host = new_host(autostart=False)
-    with pytest.raises(HostUnavailable, match="no model host listens") as caught:
-        host.client().one(1, timeout=1)
-    assert isinstance(caught.value, ModelNotReady)
+    # Whoever runs it may be about to start it again, so a call waits for its deadline.
+    with pytest.raises(ModelNotReady, match="no model host listens") as caught:
+        host.client().one(1, timeout=0.3)
     assert caught.value.alias == "model"
     assert caught.value.status_code == 503
     assert caught.value.retry_after

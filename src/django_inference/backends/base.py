@@ -13,10 +13,11 @@ from django.core.checks import CheckMessage
 from django_inference.backends import mapping
 from django_inference.conf import PredictorSettings, parse_options
 from django_inference.exceptions import InvalidInput
-from django_inference.specs import EngineOptions, Status
+from django_inference.specs import NORMAL, PRIORITIES, EngineOptions, Priority, Status
 from django_inference.tensors import Signature
 
-_YEAR = 365 * 24 * 3600.0
+#: Seconds that a call waits at the most: the system counts milliseconds in 32 bits.
+LONGEST_TIMEOUT = 1e6
 
 
 class BackendOptions(EngineOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,17 +61,18 @@ class BaseBackend(ABC):
         return []
 
     @abstractmethod
-    def call(self, payload: Any, deadline: float) -> Any:
+    def call(self, payload: Any, deadline: float, priority: int = NORMAL) -> Any:
         """Predict and wait.
 
         Args:
             payload: a dict of named tensors, one array, or a list of items.
             deadline: `time.monotonic()` after which `PredictionTimeout` or
                 `ModelNotReady` is raised.
+            priority: index of `specs.PRIORITIES`.
         """
 
     @abstractmethod
-    async def acall(self, payload: Any, deadline: float) -> Any:
+    async def acall(self, payload: Any, deadline: float, priority: int = NORMAL) -> Any:
         """As `call`, without holding the event loop."""
 
     @abstractmethod
@@ -89,6 +91,22 @@ class BaseBackend(ABC):
     def reload(self) -> None:
         """Load again beside what runs; traffic moves when that is ready."""
 
+    def rollback(self) -> None:
+        """Serve the version before this one again.
+
+        Raises:
+            LookupError: there is none, or this backend keeps no versions.
+        """
+        raise LookupError(f"{type(self).__name__} keeps no former versions.")
+
+    def promote(self) -> None:
+        """Give the version on trial all the traffic.
+
+        Raises:
+            LookupError: none is on trial, or this backend keeps no versions.
+        """
+        raise LookupError(f"{type(self).__name__} tries no versions.")
+
     @abstractmethod
     def unload(self) -> None:
         """Give the model's memory back. The next call loads it again."""
@@ -101,21 +119,31 @@ class BaseBackend(ABC):
 
     # The same for every backend: what callers hand in, in the shape that `call` takes.
 
-    def predict(self, inputs: Any, *, timeout: float | None = None) -> Any:
+    def predict(
+        self, inputs: Any, *, timeout: float | None = None, priority: Priority = "normal"
+    ) -> Any:
         """Predict named tensors (a mapping, or one array) or a list of items."""
-        return self.call(self._payload(inputs), self.deadline(timeout))
+        return self.call(self._payload(inputs), self.deadline(timeout), self._urgency(priority))
 
-    async def apredict(self, inputs: Any, *, timeout: float | None = None) -> Any:
+    async def apredict(
+        self, inputs: Any, *, timeout: float | None = None, priority: Priority = "normal"
+    ) -> Any:
         """As `predict`, to be awaited."""
-        return await self.acall(self._payload(inputs), self.deadline(timeout))
+        return await self.acall(
+            self._payload(inputs), self.deadline(timeout), self._urgency(priority)
+        )
 
-    def predict_one(self, item: Any, *, timeout: float | None = None) -> Any:
+    def predict_one(
+        self, item: Any, *, timeout: float | None = None, priority: Priority = "normal"
+    ) -> Any:
         """Predict one item."""
-        return self.call([item], self.deadline(timeout))[0]
+        return self.call([item], self.deadline(timeout), self._urgency(priority))[0]
 
-    async def apredict_one(self, item: Any, *, timeout: float | None = None) -> Any:
+    async def apredict_one(
+        self, item: Any, *, timeout: float | None = None, priority: Priority = "normal"
+    ) -> Any:
         """As `predict_one`, to be awaited."""
-        return (await self.acall([item], self.deadline(timeout)))[0]
+        return (await self.acall([item], self.deadline(timeout), self._urgency(priority)))[0]
 
     def map(self, items: Iterable[Any], *, timeout: float | None = None) -> Iterator[Any]:
         """Predict many items, several batches at a time; yield the results in order."""
@@ -129,11 +157,19 @@ class BaseBackend(ABC):
 
     def deadline(self, timeout: float | None) -> float:
         """The `time.monotonic()` at which a call that begins now has to end."""
-        # Sockets and locks take no infinity: a year is as good.
-        return time.monotonic() + min(self.options.timeout if timeout is None else timeout, _YEAR)
+        seconds = self.options.timeout if timeout is None else timeout
+        return time.monotonic() + min(seconds, LONGEST_TIMEOUT)
+
+    def _urgency(self, priority: str) -> int:
+        try:
+            return PRIORITIES.index(priority)
+        except ValueError:
+            raise InvalidInput(
+                f"priority is one of {', '.join(PRIORITIES)}, not {priority!r}.", alias=self.alias
+            ) from None
 
     def _payload(self, inputs: Any) -> Any:
-        if isinstance(inputs, dict | list) or hasattr(inputs, "__array__"):
+        if isinstance(inputs, (dict, list)) or hasattr(inputs, "__array__"):
             return inputs
         if isinstance(inputs, Mapping):
             return dict(inputs)

@@ -8,7 +8,7 @@ import msgspec
 
 from django_inference.backends.base import BackendOptions, BaseBackend
 from django_inference.conf import PredictorSettings
-from django_inference.specs import State, Status
+from django_inference.specs import NORMAL, Priority, State, Status
 from django_inference.tensors import Signature
 
 
@@ -60,27 +60,35 @@ class DummyBackend(BaseBackend):
         self._result = result
         self._signature = signature
 
-    def predict(self, inputs: Any, *, timeout: float | None = None) -> Any:
+    def predict(
+        self, inputs: Any, *, timeout: float | None = None, priority: Priority = "normal"
+    ) -> Any:
         """Record the call and answer it."""
         return self._record("predict", self._payload(inputs))
 
-    async def apredict(self, inputs: Any, *, timeout: float | None = None) -> Any:
+    async def apredict(
+        self, inputs: Any, *, timeout: float | None = None, priority: Priority = "normal"
+    ) -> Any:
         """Record the call and answer it."""
         return self._record("predict", self._payload(inputs))
 
-    def predict_one(self, item: Any, *, timeout: float | None = None) -> Any:
+    def predict_one(
+        self, item: Any, *, timeout: float | None = None, priority: Priority = "normal"
+    ) -> Any:
         """Record the call and answer it."""
         return self._record("predict_one", item)
 
-    async def apredict_one(self, item: Any, *, timeout: float | None = None) -> Any:
+    async def apredict_one(
+        self, item: Any, *, timeout: float | None = None, priority: Priority = "normal"
+    ) -> Any:
         """Record the call and answer it."""
         return self._record("predict_one", item)
 
-    def call(self, payload: Any, deadline: float) -> Any:
+    def call(self, payload: Any, deadline: float, priority: int = NORMAL) -> Any:
         """Record the call and answer it."""
         return self._record("predict", payload)
 
-    async def acall(self, payload: Any, deadline: float) -> Any:
+    async def acall(self, payload: Any, deadline: float, priority: int = NORMAL) -> Any:
         """Record the call and answer it."""
         return self._record("predict", payload)
 

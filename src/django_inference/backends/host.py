@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from django.core.checks import CheckMessage
@@ -14,32 +15,36 @@ from django_inference.backends.model_checks import check_hosted_model
 from django_inference.backends.models import model_spec
 from django_inference.conf import PredictorSettings, host_settings
 from django_inference.exceptions import ModelNotReady
-from django_inference.host.control import Conversation, HostUnavailable
+from django_inference.host.control import Conversation, HostUnavailable, Refused
 from django_inference.host.protocol import (
     ClientMessage,
     Declare,
     HostMessage,
     Inspect,
+    Promote,
     ProtocolError,
     Reload,
     Report,
+    Rollback,
     Unload,
 )
-from django_inference.specs import State, Status
+from django_inference.specs import NORMAL, State, Status, Supervision
 from django_inference.tensors import Signature
 
 if TYPE_CHECKING:
     from django_inference.host.client import ModelClient
 
 
-class HostOptions(BackendOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`OPTIONS` of `HostBackend`.
-
-    Attributes:
-        replicas: worker processes that hold the model.
-    """
-
-    replicas: Annotated[int, msgspec.Meta(ge=1)] = 1
+#: `OPTIONS` of `HostBackend`: those of every backend, and those of `Supervision`.
+HostOptions: type[BackendOptions] = msgspec.defstruct(  # type: ignore[assignment]
+    "HostOptions",
+    [(field.name, field.type, field.default) for field in msgspec.structs.fields(Supervision)],
+    bases=(BackendOptions,),
+    module=__name__,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+)
 
 
 class HostBackend(BaseBackend):
@@ -50,7 +55,10 @@ class HostBackend(BaseBackend):
     def __init__(self, settings: PredictorSettings, *, declared_at: float | None = None) -> None:
         super().__init__(settings, declared_at=declared_at)
         self._host = host_settings()
-        self._spec = model_spec(settings, self.options, replicas=self.options.replicas)
+        supervision = Supervision(
+            **{name: getattr(self.options, name) for name in Supervision.__struct_fields__}
+        )
+        self._spec = model_spec(settings, self.options, supervision)
         self.concurrency = self.options.replicas + 1
 
     @classmethod
@@ -58,13 +66,13 @@ class HostBackend(BaseBackend):
         """Look at runtime, artifact, framework and trust."""
         return check_hosted_model(settings)
 
-    def call(self, payload: Any, deadline: float) -> Any:
+    def call(self, payload: Any, deadline: float, priority: int = NORMAL) -> Any:
         """Predict in a worker of the host and wait."""
-        return self._client.call(payload, deadline)
+        return self._client.call(payload, deadline, priority)
 
-    async def acall(self, payload: Any, deadline: float) -> Any:
+    async def acall(self, payload: Any, deadline: float, priority: int = NORMAL) -> Any:
         """Predict in a worker of the host without holding the event loop."""
-        return await self._client.acall(payload, deadline)
+        return await self._client.acall(payload, deadline, priority)
 
     def signature(self, deadline: float) -> Signature | None:
         """The tensors of the model; waits for the load."""
@@ -83,12 +91,28 @@ class HostBackend(BaseBackend):
 
     def preload(self) -> None:
         """Have the host load the model; start the host if need be."""
-        self._ask(Declare(self._spec, self.declared_at))
+        self._ask(Declare(self._spec, self.declared_at, pid=os.getpid()))
 
     def reload(self) -> None:
         """Have the host load the model again, and then move the traffic."""
         self.preload()
         self._ask(Reload(self.alias))
+
+    def rollback(self) -> None:
+        """Have the host serve the version before this one, until other settings are declared.
+
+        Raises:
+            LookupError: there is none, or its files have been replaced.
+        """
+        self._order(Rollback(self.alias))
+
+    def promote(self) -> None:
+        """Have the host give the version on trial all the traffic.
+
+        Raises:
+            LookupError: none is on trial.
+        """
+        self._order(Promote(self.alias))
 
     def unload(self) -> None:
         """Have the host give the model's memory back, for every process on this machine."""
@@ -109,6 +133,12 @@ class HostBackend(BaseBackend):
 
         return ModelClient(self._host, self._spec, self.declared_at)
 
+    def _order(self, message: ClientMessage) -> None:
+        try:
+            self._ask(message, autostart=False)
+        except HostUnavailable as error:
+            raise LookupError(str(error)) from error
+
     def _ask(self, message: ClientMessage, *, autostart: bool = True) -> HostMessage:
         deadline = time.monotonic() + self._host.start_timeout
         try:
@@ -117,6 +147,8 @@ class HostBackend(BaseBackend):
         except HostUnavailable as error:
             error.alias = self.alias
             raise
+        except Refused as error:
+            raise LookupError(str(error)) from error
         except (EOFError, OSError, ProtocolError) as error:
             raise ModelNotReady(
                 f"the model host did not answer: {error}", alias=self.alias, retry_after=1.0

@@ -16,21 +16,35 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from django.core.checks import CheckMessage
 
-from django_inference.backends.base import BaseBackend
+from django_inference.backends.base import BackendOptions, BaseBackend
 from django_inference.backends.model_checks import check_model
 from django_inference.backends.models import model_spec
 from django_inference.conf import PredictorSettings
 from django_inference.engine.lifecycle import Backoff, version_of
 from django_inference.exceptions import InferenceError, ModelNotReady, PredictionTimeout
-from django_inference.specs import ReplicaStatus, State, Status
+from django_inference.specs import NORMAL, ReplicaStatus, State, Status
 from django_inference.tensors import Signature
 
 if TYPE_CHECKING:
     from django_inference.engine.thread import ModelThread
 
 
+class LocalOptions(BackendOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`OPTIONS` of `LocalBackend`.
+
+    Attributes:
+        preload: load when a server process starts. Not by default: a master that loads a
+            framework and then forks (`gunicorn --preload`) leaves its children locks that
+            nobody opens.
+    """
+
+    preload: bool = False
+
+
 class LocalBackend(BaseBackend):
     """Loads the model once per process, in the background, at the first call or preload."""
+
+    options_class = LocalOptions
 
     def __init__(self, settings: PredictorSettings, *, declared_at: float | None = None) -> None:
         super().__init__(settings, declared_at=declared_at)
@@ -43,18 +57,18 @@ class LocalBackend(BaseBackend):
         """Look at runtime, artifact, framework and trust."""
         return check_model(settings)
 
-    def call(self, payload: Any, deadline: float) -> Any:
+    def call(self, payload: Any, deadline: float, priority: int = NORMAL) -> Any:
         """Predict on the model's thread and wait."""
-        future = self._put(payload, deadline)
+        future = self._put(payload, deadline, priority)
         try:
             return future.result(max(0.0, deadline - time.monotonic()))
         except TimeoutError:
             future.cancel()
             raise self._too_late() from None
 
-    async def acall(self, payload: Any, deadline: float) -> Any:
+    async def acall(self, payload: Any, deadline: float, priority: int = NORMAL) -> Any:
         """Predict on the model's thread without holding the event loop."""
-        future = self._put(payload, deadline)
+        future = self._put(payload, deadline, priority)
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 return await asyncio.wrap_future(future)
@@ -114,11 +128,11 @@ class LocalBackend(BaseBackend):
         """Drop the model."""
         self.unload()
 
-    def _put(self, payload: Any, deadline: float) -> Future[Any]:
+    def _put(self, payload: Any, deadline: float, priority: int) -> Future[Any]:
         while True:
             thread = self._running()
             try:
-                return thread.put(payload, deadline)
+                return thread.put(payload, deadline, priority)
             except ModelNotReady:
                 # A reload has just put another thread in its place.
                 if self._thread is thread:

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from django_inference import runtimes
+from django_inference.backends.source import find_module
 from django_inference.conf import InvalidPredictor, PredictorSettings
-from django_inference.specs import EngineOptions, ModelSpec, PythonEnvironment
+from django_inference.specs import (
+    EngineOptions,
+    Golden,
+    ModelSpec,
+    PythonEnvironment,
+    Supervision,
+)
+
+UNSUPERVISED = Supervision()
 
 
 def model_spec(
-    settings: PredictorSettings, options: EngineOptions, *, replicas: int = 1
+    settings: PredictorSettings,
+    options: EngineOptions,
+    supervision: Supervision = UNSUPERVISED,
 ) -> ModelSpec:
     """Say what a process needs to load and run the model.
 
@@ -33,18 +45,35 @@ def model_spec(
         sha256=settings.sha256,
         trusted=settings.trusted,
         options=EngineOptions(
-            max_batch_size=options.max_batch_size,
-            max_batch_delay=options.max_batch_delay,
-            warmup=options.warmup,
+            **{name: getattr(options, name) for name in EngineOptions.__struct_fields__}
         ),
-        replicas=replicas,
-        environment=None if runtimes.is_built_in(runtime) else _environment(),
+        golden=tuple(
+            Golden(_listed(one.input), _listed(one.expected), one.tolerance)
+            for one in settings.golden
+        ),
+        supervision=supervision,
+        environment=None if runtimes.is_built_in(runtime) else _environment(settings, runtime),
     )
 
 
-def _environment() -> PythonEnvironment:
-    # An empty entry means the current folder, which is another one in another process.
-    path = tuple(os.path.abspath(entry) for entry in sys.path)
+def _listed(value: Any) -> Any:
+    """Lists for arrays: a golden answer travels as plain values."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {key: _listed(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_listed(one) for one in value]
+    return value
+
+
+def _environment(settings: PredictorSettings, runtime: str) -> PythonEnvironment:
+    function = settings.runtime_options.get("function")
+    module = (function if isinstance(function, str) else runtime).rpartition(".")[0]
+    source = find_module(module) if module else None
     return PythonEnvironment(
-        settings_module=os.environ.get("DJANGO_SETTINGS_MODULE", ""), path=path
+        settings_module=os.environ.get("DJANGO_SETTINGS_MODULE", ""),
+        # An empty entry means the current folder, which is another one in another process.
+        path=tuple(os.path.abspath(entry) for entry in sys.path),
+        source=source.origin or "" if source is not None and source.has_location else "",
     )

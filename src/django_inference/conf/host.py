@@ -19,7 +19,7 @@ from django_inference.specs import HostSettings
 
 #: A Unix socket's name takes 107 bytes; some are left for what a system adds to a path.
 MAX_SOCKET_PATH = 100
-_LONGEST_SOCKET = "workers/ffffffffffff.sock"
+_LONGEST_SOCKET = "workers99/ffffffffffff.sock"
 
 
 def host_settings() -> HostSettings:

@@ -42,9 +42,10 @@ def default_python() -> str:
 
     `sys.executable` is the server's own binary under uWSGI and mod_wsgi.
     """
-    if "python" in os.path.basename(sys.executable or ""):
-        return sys.executable
-    return os.path.join(sys.prefix, "bin", "python")
+    own = os.path.join(sys.prefix, "bin", "python")
+    if os.access(own, os.X_OK) or "python" not in os.path.basename(sys.executable or ""):
+        return own
+    return sys.executable
 
 
 def absolute(path: str | None) -> str | None:

@@ -10,6 +10,7 @@ from django.conf import settings
 
 from django_inference.conf.paths import OptionalPath, absolute, with_plain_paths
 from django_inference.conf.validation import CheckIds, InvalidPredictor, examine, given, types_of
+from django_inference.specs import Golden
 
 Options = TypeVar("Options", bound=msgspec.Struct)
 
@@ -26,6 +27,8 @@ class PredictorSettings(msgspec.Struct, frozen=True, kw_only=True):
         options: keyword arguments of the backend.
         trusted: the artifact may run code when it is loaded.
         sha256: what the artifact must hash to, or None.
+        golden: `(input, expected, tolerance)`, answers that the model must give before it
+            takes traffic.
     """
 
     alias: str
@@ -43,6 +46,10 @@ class PredictorSettings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F]*$", min_length=64, max_length=64)] | None,
         msgspec.Meta(description="64 hexadecimal digits (str) or None"),
     ] = None
+    golden: Annotated[
+        tuple[Golden, ...],
+        msgspec.Meta(description="a list of (input, expected answer, tolerance)"),
+    ] = ()
 
 
 def predictor_settings() -> dict[str, PredictorSettings]:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable
 
@@ -22,17 +23,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--runtime-dir", required=True)
     parser.add_argument("--linger", type=float, help="seconds without a client; default: forever")
     parser.add_argument("--graceful-timeout", type=float, default=10.0, help="seconds")
+    parser.add_argument("--memory-budget", type=int, help="bytes; default: no limit")
     parser.add_argument("--wait", type=float, default=0.0, help="for a host that is leaving")
     parser.add_argument("--detach", action="store_true", help="return once the host listens")
     options = parser.parse_args(arguments)
     folder = RuntimeDir(options.runtime_dir)
     try:
         folder.create()
-        tell = _detach(folder) if options.detach else lambda: None
+        tell = _detach(folder) if options.detach else _tell_systemd
         asyncio.run(_serve(folder, options, tell))
     except (AlreadyRunning, OSError) as error:
         print(f"model host: {error}", file=sys.stderr)
-        return 3 if isinstance(error, AlreadyRunning) else 1
+        return 1
     return 0
 
 
@@ -41,7 +43,10 @@ async def _serve(
 ) -> None:
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, datefmt=LOG_TIME)
     supervisor = Supervisor(
-        folder, linger=options.linger, graceful_timeout=options.graceful_timeout
+        folder,
+        linger=options.linger,
+        graceful_timeout=options.graceful_timeout,
+        memory_budget=options.memory_budget,
     )
     await supervisor.run(on_listening, wait=options.wait)
 
@@ -73,6 +78,16 @@ def _detach(folder: RuntimeDir) -> Callable[[], None]:
         os.close(writer)
 
     return tell
+
+
+def _tell_systemd() -> None:
+    """Say that the host is ready, under a unit with `Type=notify` (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            # An address that begins with @ is in the abstract namespace.
+            sock.connect(address.replace("@", "\0", 1) if address[0] == "@" else address)
+            sock.sendall(b"READY=1")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,16 @@
 A tensor becomes a msgpack extension that says where it lies: dtype, shape and offset.
 Everything else is plain msgpack. A frame that would be too long for the socket is put
 into the arena as well, and the frame says where (`SPILLED`).
+
+Before the payload stands a head of fixed length: what changes with every message while the
+payload looks like the last one, see `layout`.
 """
 
 from __future__ import annotations
 
 import re
 import struct
+import sys
 from functools import lru_cache
 from typing import Any
 
@@ -16,11 +20,26 @@ import msgspec
 import numpy as np
 
 from django_inference.host.arena import ALIGNMENT, HEADER, Arena
-from django_inference.host.protocol import LENGTH, MAX_FRAME, Call, ProtocolError, Reply
+from django_inference.host.layout import Layout, Place, is_named_tensors
+from django_inference.host.protocol import (
+    LENGTH,
+    MAX_FRAME,
+    Call,
+    Failure,
+    ProtocolError,
+    Reply,
+)
+from django_inference.specs import PRIORITIES
 
 #: Set in a frame's length when the body is `offset, length` of where it lies in the arena.
 SPILLED = 1 << 31
 _PLACE = struct.Struct(">QQ")
+
+#: Of a call: deadline, sent_at, alone, priority. Of a reply: whether a failure follows.
+CALL_HEAD = struct.Struct(">dd?B")
+_ANSWERED, _FAILED = b"\0", b"\1"
+
+UNLIMITED = sys.maxsize
 
 _TENSOR = 1
 _OBJECTS = 2
@@ -28,6 +47,8 @@ _KINDS = "biufcSUmM"
 #: As numpy writes them. It reads much else, some of it as Python.
 _DTYPE = re.compile(r"[<>|][biufcSUmM][1-9][0-9]{0,8}(\[[0-9A-Za-z]{1,20}\])?")
 
+_encode_failure = msgspec.msgpack.Encoder().encode
+_decode_failure = msgspec.msgpack.Decoder(Failure).decode
 _encode_place = msgspec.msgpack.Encoder().encode
 _decode_tensor = msgspec.msgpack.Decoder(tuple[str, tuple[int, ...], int]).decode
 
@@ -40,17 +61,32 @@ class Codec:
         incoming: `Call` on the worker's side: the tensors look into the arena, and the
             reply is put behind them. `Reply` on the client's: the tensors are copies that
             outlive the next call, which starts over.
+        max_sent: bytes of tensors and frame that are sent at the most.
+        max_received: bytes of tensors and frame that are read at the most.
     """
 
-    def __init__(self, arena: Arena, incoming: type[Call] | type[Reply]) -> None:
+    def __init__(
+        self,
+        arena: Arena,
+        incoming: type[Call] | type[Reply],
+        *,
+        max_sent: int = UNLIMITED,
+        max_received: int = UNLIMITED,
+    ) -> None:
         self.arena = arena
+        self._max_sent = max_sent
+        self._max_received = max_received
         self._is_client = incoming is Reply
         self._encoder = msgspec.msgpack.Encoder(enc_hook=self._encode_other)
-        self._decoder = msgspec.msgpack.Decoder(incoming, ext_hook=self._decode_extension)
+        self._decoder = msgspec.msgpack.Decoder(ext_hook=self._decode_extension)
         self._objects_decoder = msgspec.msgpack.Decoder(
             tuple[tuple[int, ...], list[Any]], ext_hook=self._decode_extension
         )
-        self._end = HEADER
+        self._start = self._end = HEADER
+        self._limit = max_sent
+        self._places: list[Place] = []
+        self._sent: Layout | None = None
+        self._received: Layout | None = None
 
     def encode(self, message: Call | Reply) -> bytes:
         """Return the frame, and copy its tensors into the arena.
@@ -58,11 +94,25 @@ class Codec:
         Raises:
             TypeError: a value can be sent neither as msgpack nor as a tensor.
             OverflowError: an integer needs more than 64 bits.
+            ValueError: it is longer than `max_sent`.
+            struct.error: there can be no such priority.
         """
         if self._is_client:
             self._end = HEADER
-        body = self._encoder.encode(message)
+        self._start, self._limit = self._end, self._max_sent
+        if isinstance(message, Call):
+            head = CALL_HEAD.pack(
+                message.deadline, message.sent_at, message.alone, message.priority
+            )
+            body = head + self._encode_payload(message.payload)
+        elif message.failure is None:
+            body = _ANSWERED + self._encode_payload(message.payload)
+        else:
+            # What went wrong is said however little may be answered.
+            self._limit = UNLIMITED
+            body = _FAILED + _encode_failure(message.failure)
         if len(body) < MAX_FRAME:
+            self._check_sent(len(body))
             return LENGTH.pack(len(body)) + body
         start = self._room(len(body))
         self.arena.memory[start : start + len(body)] = body
@@ -78,12 +128,56 @@ class Codec:
         try:
             if spilled:
                 start, length = _PLACE.unpack(body)
-                self.arena.reach(start + length)
-                self._end = start + length
+                self._reach(start + length)
                 body = memoryview(self.arena.memory)[start : start + length]
-            return self._decoder.decode(body)
-        except (msgspec.DecodeError, ValueError, TypeError, struct.error, RecursionError) as error:
+            elif len(body) > self._max_received:
+                raise ValueError(f"it takes more than the {self._max_received} bytes allowed")
+            return self._reply(body) if self._is_client else self._call(body)
+        except (
+            *(msgspec.DecodeError, ValueError, TypeError),
+            *(struct.error, IndexError, RecursionError),
+        ) as error:
             raise ProtocolError(f"a malformed frame: {error}") from error
+
+    def close(self) -> None:
+        """Let go of the arena. The mark stays readable."""
+        self._sent = self._received = None
+        self._places = []
+        self.arena.close()
+
+    def _call(self, body: bytes | bytearray | memoryview) -> Call:
+        deadline, sent_at, alone, priority = CALL_HEAD.unpack_from(body)
+        if priority >= len(PRIORITIES):
+            raise ValueError(f"there is no priority {priority}")
+        return Call(deadline, sent_at, alone, priority, self._payload(body[CALL_HEAD.size :]))
+
+    def _reply(self, body: bytes | bytearray | memoryview) -> Reply:
+        if body[0]:
+            return Reply(_decode_failure(body[1:]), None)
+        return Reply(None, self._payload(body[1:]))
+
+    def _encode_payload(self, payload: Any) -> bytes:
+        layout, start = self._sent, self._start
+        if layout is not None and layout.start == start and layout.take(payload):
+            self._end = layout.end
+            return layout.body
+        self._places = []
+        body = self._encoder.encode(payload)
+        if is_named_tensors(payload):
+            self._sent = Layout.of(payload, body, self._places, start, self._end)
+        return body
+
+    def _payload(self, body: bytes | bytearray | memoryview) -> Any:
+        layout, start = self._received, self._end
+        if layout is not None and layout.start == start and layout.body == body:
+            self._end = layout.end
+            return layout.copies() if self._is_client else layout.views(self.arena.memory)
+        self._places = []
+        payload = self._decoder.decode(body)
+        # A spilled one is long, and nothing keeps the peer from changing it meanwhile.
+        if start == HEADER and is_named_tensors(payload):
+            self._received = Layout.of(payload, bytes(body), self._places, start, self._end)
+        return payload
 
     def _encode_other(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
@@ -111,16 +205,30 @@ class Codec:
             objects = (value.shape, value.ravel().tolist())
             return msgspec.msgpack.Ext(_OBJECTS, self._encoder.encode(objects))
         start = self._room(value.nbytes)
-        if value.size:
-            np.ndarray(value.shape, dtype, self.arena.memory, start)[...] = value
+        view: np.ndarray[Any, Any] = np.ndarray(value.shape, dtype, self.arena.memory, start)
+        view[...] = value
+        self._places.append(Place(dtype, value.shape, start, view))
         return msgspec.msgpack.Ext(_TENSOR, _encode_place((dtype.str, value.shape, start)))
 
     def _room(self, length: int) -> int:
         start = -(-self._end // ALIGNMENT) * ALIGNMENT
         self._end = start + length
+        self._check_sent()
         if self._end > self.arena.size:
             self.arena.grow(self._end)
         return start
+
+    def _check_sent(self, frame: int = 0) -> None:
+        if self._end - self._start + frame > self._limit:
+            raise ValueError(f"it takes more than the {self._limit} bytes that are allowed")
+
+    def _reach(self, end: int) -> None:
+        if end > self._end:
+            self._end = end
+            if end - HEADER > self._max_received:
+                raise ValueError(f"it takes more than the {self._max_received} bytes allowed")
+            if end > self.arena.size:
+                self.arena.reach(end)
 
     def _decode_extension(self, code: int, data: memoryview) -> Any:
         if code == _TENSOR:
@@ -129,13 +237,11 @@ class Codec:
             if start < HEADER:
                 raise ValueError("a tensor lies in the header of the arena")
             end = start + dtype.itemsize * _length(shape)
-            if end > self.arena.size:
-                self.arena.reach(end)
+            self._reach(end)
             if max(shape, default=0) > self.arena.size:
                 raise ValueError(f"an empty tensor of the shape {list(shape)}")
-            if end > self._end:
-                self._end = end
             tensor: np.ndarray[Any, Any] = np.ndarray(shape, dtype, self.arena.memory, start)
+            self._places.append(Place(dtype, shape, start, tensor))
             return tensor.copy() if self._is_client else tensor
         if code == _OBJECTS:
             shape, flat = self._objects_decoder.decode(data)

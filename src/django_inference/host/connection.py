@@ -11,7 +11,7 @@ from django_inference.exceptions import InferenceError, InvalidInput, Prediction
 from django_inference.host.arena import Arena
 from django_inference.host.codec import SPILLED, Codec
 from django_inference.host.protocol import LENGTH, MAX_FRAME, Call, Failure, ProtocolError, Reply
-from django_inference.specs import one_line
+from django_inference.specs import Supervision, one_line
 
 logger = logging.getLogger("django_inference.worker")
 
@@ -21,18 +21,26 @@ class Hangup(Exception):
 
 
 class Connection:
-    """One client thread's connection, with its arena. One call at a time."""
+    """One client thread's connection, with its arena. One call at a time.
 
-    def __init__(self, sock: socket.socket) -> None:
+    Args:
+        sock: not blocking.
+        rules: with the limits of calls and replies.
+    """
+
+    def __init__(self, sock: socket.socket, rules: Supervision) -> None:
         self._sock = sock
+        self._rules = rules
         self._codec: Codec | None = None
         self._partial = bytearray()
+        self._is_waiting = False
+        self.is_closed = False
 
     def fileno(self) -> int:
         """The descriptor to wait for."""
         return self._sock.fileno()
 
-    def read(self, buffer: bytearray) -> HostRequest | None:
+    def read(self, buffer: memoryview) -> HostRequest | None:
         """Return the call, or None while it is not complete.
 
         Args:
@@ -54,7 +62,9 @@ class Connection:
             raise Hangup from error
         if count == 0:
             raise Hangup
-        frame = memoryview(buffer)[:count]
+        if self._is_waiting:
+            raise ProtocolError("a call came before the last one was answered")
+        frame = buffer[:count]
         if self._partial:
             self._partial += frame
             frame = memoryview(bytes(self._partial))
@@ -76,6 +86,7 @@ class Connection:
             # Without an answer the client would take this process for dead and try again.
             self.reply(Reply(Failure.of(InvalidInput(f"the input cannot be read: {error}")), None))
             raise
+        self._is_waiting = True
         return HostRequest(self, call)
 
     def begins(self, batch: int) -> None:
@@ -86,7 +97,10 @@ class Connection:
     def reply(self, reply: Reply) -> None:
         """Send the answer; a client that cannot take it is dropped at the next read."""
         assert self._codec is not None
+        if self.is_closed:
+            return
         frame = self._codec.encode(reply)
+        self._is_waiting = False
         try:
             # One call at a time: the socket's buffer is empty, and a frame is shorter.
             if self._sock.send(frame) != len(frame):
@@ -96,9 +110,10 @@ class Connection:
 
     def close(self) -> None:
         """Let go of the socket and of the arena."""
+        self.is_closed = True
         self._sock.close()
         if self._codec is not None:
-            self._codec.arena.close()
+            self._codec.close()
 
     def _greet(self) -> None:
         """Take the arena, which comes with the first byte."""
@@ -113,7 +128,12 @@ class Connection:
         if len(fds) != 1:
             raise ProtocolError("the first byte came without an arena")
         try:
-            self._codec = Codec(Arena(fds[0]), Call)
+            self._codec = Codec(
+                Arena(fds[0]),
+                Call,
+                max_sent=self._rules.max_response_bytes,
+                max_received=self._rules.max_request_bytes,
+            )
         except ValueError as error:
             raise ProtocolError(str(error)) from error
 
@@ -124,8 +144,13 @@ class HostRequest(Request):
     __slots__ = ("_connection",)
 
     def __init__(self, connection: Connection, call: Call) -> None:
-        super().__init__(call.payload, call.deadline, call.sent_at, call.alone)
+        super().__init__(call.payload, call.deadline, call.sent_at, call.alone, call.priority)
         self._connection = connection
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the client has hung up: it gave up, or is gone."""
+        return self._connection.is_closed
 
     def begins(self, batch: int) -> None:
         """Leave a mark for the client, should the run kill this process."""

@@ -11,11 +11,13 @@ import subprocess
 import threading
 import time
 import weakref
+from collections.abc import Iterator
 from types import TracebackType
 
 from filelock import FileLock, Timeout
 
 from django_inference.exceptions import ModelNotReady
+from django_inference.host.arguments import arguments
 from django_inference.host.protocol import (
     ClientMessage,
     HostMessage,
@@ -28,6 +30,9 @@ from django_inference.host.rundir import RuntimeDir
 from django_inference.specs import HostSettings
 
 logger = logging.getLogger("django_inference.client")
+
+#: Seconds that a client waits for another one that starts the host.
+START_PATIENCE = 5.0
 
 #: Every socket of this process that leads to the host.
 open_sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -58,6 +63,10 @@ os.register_at_fork(
     after_in_parent=_spawning_released,
     after_in_child=_spawning_released,
 )
+
+
+class Refused(ProtocolError):
+    """The supervisor cannot do what it was asked for."""
 
 
 class HostUnavailable(ModelNotReady):
@@ -139,11 +148,12 @@ class Conversation:
         Raises:
             EOFError: the host has left.
             TimeoutError: the deadline has passed.
-            ProtocolError: the host refused, or talks nonsense.
+            Refused: the host cannot do it.
+            ProtocolError: it talks nonsense.
         """
         answer: HostMessage = receive(self._socket, HostMessage, self._deadline)
         if isinstance(answer, Refusal):
-            raise ProtocolError(f"the model host refused: {answer.message}")
+            raise Refused(answer.message)
         return answer
 
 
@@ -151,27 +161,53 @@ def _start(host: HostSettings, folder: RuntimeDir, deadline: float) -> socket.so
     """Start the host, unless another client was faster; return a connection to it."""
     try:
         folder.create()
-        with FileLock(folder.start_lock, timeout=_remaining(deadline), thread_local=False):
+        with _start_lock(folder, deadline):
             try:
                 return connect(folder.socket, _remaining(deadline))
             except (FileNotFoundError, ConnectionError):
-                _launch(host, folder)
-            return connect(folder.socket, _remaining(deadline))
-    except Timeout:
-        raise HostUnavailable("the model host is still being started.", retry_after=1.0) from None
+                return _launched(host, folder, deadline)
     except OSError as error:
         raise HostUnavailable(
             f"the model host could not be started: {error}", retry_after=5.0
         ) from error
 
 
+@contextlib.contextmanager
+def _start_lock(folder: RuntimeDir, deadline: float) -> Iterator[None]:
+    """Keep other clients from starting a host too.
+
+    It only saves needless launches: the host has a lock of its own. So nobody waits for
+    ever for a holder that is frozen, as the threads of a uWSGI master are after its fork.
+    """
+    lock = FileLock(folder.start_lock, thread_local=False)
+    try:
+        lock.acquire(timeout=min(START_PATIENCE, _remaining(deadline)))
+    except Timeout:
+        logger.warning("somebody holds %s, starting the model host anyway", folder.start_lock)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _launched(host: HostSettings, folder: RuntimeDir, deadline: float) -> socket.socket:
+    try:
+        _launch(host, folder)
+    except OSError as failure:
+        try:
+            # It refuses to run beside another one, which is all that was wanted.
+            return connect(folder.socket, _remaining(deadline))
+        except OSError:
+            raise failure from None
+    return connect(folder.socket, _remaining(deadline))
+
+
 def _launch(host: HostSettings, folder: RuntimeDir) -> None:
     logger.info("starting the model host folder=%s", folder.path)
     command = [
         *(host.python, "-P", "-m", "django_inference.host", "--detach"),
-        *("--runtime-dir", str(folder.path)),
+        *arguments(host),
         *("--linger", str(host.linger)),
-        *("--graceful-timeout", str(host.graceful_timeout)),
         *("--wait", str(host.graceful_timeout + 1.0)),
     ]
     with _spawning:

@@ -10,11 +10,13 @@ import os
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
+from django_inference.host.placement import Placement
 from django_inference.host.protocol import (
     Drain,
     Erred,
@@ -41,16 +43,23 @@ class WorkerProcess:
         version: of the model.
         socket_path: where it shall listen.
         on_change: called after each change of `state` or `error`.
+        index: of the replica among those of its model, which places it.
 
     Attributes:
         state: LOADING, READY, DRAINING, or FAILED once it has ended.
         error: of the load, or the last one that the model's code raised.
         signature: of the loaded model.
         page: its counts, readable while it is busy or dead.
+        ready_at: `time.monotonic()` when the model was loaded.
     """
 
     def __init__(
-        self, spec: ModelSpec, version: str, socket_path: Path, on_change: Callable[[], None]
+        self,
+        spec: ModelSpec,
+        version: str,
+        socket_path: Path,
+        on_change: Callable[[], None],
+        index: int = 0,
     ) -> None:
         self.spec = spec
         self.version = version
@@ -60,9 +69,11 @@ class WorkerProcess:
         self.signature: Signature | None = None
         self.load_seconds = 0.0
         self.pid = 0
-        self._page_fd = _shared_page()
-        self.page = StatisticsPage(mmap.mmap(self._page_fd, StatisticsPage.SIZE))
+        self.page = StatisticsPage()
+        self.ready_at = 0.0
+        self._index = index
         self._on_change = on_change
+        self._killed_for = ""
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
 
@@ -79,18 +90,29 @@ class WorkerProcess:
 
     async def run(self) -> None:
         """Start the process and return when it has ended."""
+        placement = Placement(self.spec.supervision, self._index)
+        page_fd = _shared_page()
+        try:
+            self.page = StatisticsPage(mmap.mmap(page_fd, StatisticsPage.SIZE))
+            await self._run(placement, page_fd)
+        finally:
+            os.close(page_fd)
+
+    async def _run(self, placement: Placement, page_fd: int) -> None:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
                 self._process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-P", "-m", "django_inference.host.worker"),
-                    *(str(theirs.fileno()), str(self._page_fd)),
+                    *(str(theirs.fileno()), str(page_fd)),
                     stdin=asyncio.subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(), self._page_fd),
+                    pass_fds=(theirs.fileno(), page_fd),
+                    env=os.environ | placement.environment,
                 )
             self.pid = self._process.pid
             reader, self._writer = await asyncio.open_unix_connection(sock=ours)
-            self._writer.write(pack(Start(self.spec, self.version, str(self.socket_path))))
+            start = Start(self.spec, self.version, str(self.socket_path), placement.cores)
+            self._writer.write(pack(start))
             await self._listen(reader)
             code = await self._process.wait()
             self._ended(code)
@@ -99,7 +121,6 @@ class WorkerProcess:
                 self._process.kill()
                 await self._process.wait()
             ours.close() if self._writer is None else self._writer.close()
-            os.close(self._page_fd)
             self.socket_path.unlink(missing_ok=True)
 
     def drain(self) -> bool:
@@ -110,6 +131,27 @@ class WorkerProcess:
         self._become(State.DRAINING)
         return True
 
+    def kill(self, why: str) -> None:
+        """End it at once; whoever keeps it running starts another."""
+        self._killed_for = why
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+    @property
+    def memory(self) -> int:
+        """Resident bytes, 0 when it does not run."""
+        if self._process is None or self._process.returncode is not None:
+            return 0
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
+
+    @property
+    def last_used(self) -> float:
+        """`time.monotonic()` of its last answer, or of the load before there was one."""
+        return max(self.page.last_answer, self.page.run_started, self.ready_at)
+
     def status(self) -> ReplicaStatus:
         """What it is and how it fares; the process itself is not asked."""
         is_running = self._process is not None and self._process.returncode is None
@@ -117,7 +159,7 @@ class WorkerProcess:
             pid=self.pid if is_running else 0,
             state=self.state,
             load_seconds=self.load_seconds,
-            memory=_memory(self.pid) if is_running else 0,
+            memory=self.memory,
             statistics=self.page.read(),
         )
 
@@ -140,6 +182,7 @@ class WorkerProcess:
                         "model loaded alias=%s version=%s pid=%s seconds=%.2f",
                         *(self.spec.alias, self.version, self.pid, load_seconds),
                     )
+                    self.ready_at = time.monotonic()
                     if self.state is State.LOADING:
                         self._become(State.READY)
                 case LoadFailed(error):
@@ -157,8 +200,8 @@ class WorkerProcess:
 
     def _ended(self, code: int) -> None:
         if self.state is State.READY or (self.state is State.LOADING and self.error is None):
-            how = f"signal {-code}" if code < 0 else f"status {code}"
-            self.error = ErrorReport(message=f"the worker process ended with {how}")
+            how = self._killed_for or (f"signal {-code}" if code < 0 else f"status {code}")
+            self.error = ErrorReport(message=f"the worker process ended with {how}", at=time.time())
             logger.error(
                 "worker ended alias=%s version=%s pid=%s: %s",
                 *(self.spec.alias, self.version, self.pid, how),
@@ -178,10 +221,3 @@ def _shared_page() -> int:
         os.unlink(path)
     os.ftruncate(fd, StatisticsPage.SIZE)
     return fd
-
-
-def _memory(pid: int) -> int:
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0

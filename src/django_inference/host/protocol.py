@@ -1,7 +1,8 @@
 """What clients, supervisor and workers say to each other, and how it is framed.
 
-A frame is a four-byte big-endian length and that many bytes of msgpack. Tensors do not
-travel in frames: they lie in the arena (see `codec`). Nothing is ever unpickled.
+A frame is a four-byte big-endian length and that many bytes of msgpack; calls and replies
+have a head before it (see `codec`). Tensors do not travel in frames: they lie in the arena.
+Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from django_inference.specs import ErrorReport, ModelSpec, State, Status, printa
 from django_inference.tensors import Signature
 
 #: Processes that speak different versions never meet: it is part of the socket's path.
-VERSION = 1
+VERSION = 2
 
 #: Longest frame. What is longer goes through the arena; a longer claim is a broken peer.
 MAX_FRAME = 1 << 16
@@ -44,11 +45,13 @@ class Declare(msgspec.Struct, frozen=True, tag=True):
         declared_at: seconds since the epoch at which the client read its settings: a
             declaration never replaces a newer one, whatever order they arrive in.
         follow: push every change until the client hangs up.
+        pid: of the client, where the system does not tell the supervisor.
     """
 
     spec: ModelSpec
     declared_at: float
     follow: bool = False
+    pid: int = 0
 
 
 class Reload(msgspec.Struct, frozen=True, tag=True):
@@ -63,6 +66,42 @@ class Unload(msgspec.Struct, frozen=True, tag=True):
     alias: str
 
 
+class Rollback(msgspec.Struct, frozen=True, tag=True):
+    """Serve the version before this one. Answered by an `Update` or a `Refusal`."""
+
+    alias: str
+
+
+class Promote(msgspec.Struct, frozen=True, tag=True):
+    """Give the version on trial all the traffic. Answered by an `Update` or a `Refusal`."""
+
+    alias: str
+
+
+class Compared(msgspec.Struct, frozen=True, tag=True):
+    """What copies of calls have shown. Answered by an `Update`.
+
+    Attributes:
+        version: the one on trial.
+        equal: copies that it answered as the serving version did.
+        different: copies that it answered otherwise, or not.
+        example: the last difference in words.
+    """
+
+    alias: str
+    version: str
+    equal: int
+    different: int
+    example: str = ""
+
+
+class Confine(msgspec.Struct, frozen=True, tag=True):
+    """This input has killed the model twice: refuse it. Answered by an `Update`."""
+
+    alias: str
+    digest: str
+
+
 class Inspect(msgspec.Struct, frozen=True, tag=True):
     """How do all models fare? Answered by `Report`."""
 
@@ -71,10 +110,30 @@ class Stop(msgspec.Struct, frozen=True, tag=True):
     """Drain and leave. Answered by the end of the connection, when the host has left."""
 
 
-ClientMessage: TypeAlias = Declare | Reload | Unload | Inspect | Stop
+ClientMessage: TypeAlias = (
+    Declare | Reload | Unload | Rollback | Promote | Compared | Confine | Inspect | Stop
+)
 
 
 # From the supervisor to a client.
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """A version that is tried beside the one that serves.
+
+    Attributes:
+        version: its digest.
+        sockets: paths of its workers' sockets.
+        canary: its share of the calls.
+        shadow: the share of the calls that it gets a copy of.
+        tolerance: by how much a number of an answer to a copy may differ.
+    """
+
+    version: str
+    sockets: tuple[str, ...]
+    canary: float
+    shadow: float
+    tolerance: float
 
 
 class Update(msgspec.Struct, frozen=True, tag=True):
@@ -87,6 +146,8 @@ class Update(msgspec.Struct, frozen=True, tag=True):
         signature: of the model.
         error: why the last load failed.
         retry_after: seconds until the next attempt.
+        quarantine: digests of inputs that are refused.
+        trial: the version that is tried beside it, if one is.
     """
 
     state: State
@@ -95,6 +156,8 @@ class Update(msgspec.Struct, frozen=True, tag=True):
     signature: Signature | None = None
     error: ErrorReport | None = None
     retry_after: float | None = None
+    quarantine: tuple[str, ...] = ()
+    trial: Trial | None = None
 
 
 class Report(msgspec.Struct, frozen=True, tag=True):
@@ -117,11 +180,12 @@ HostMessage: TypeAlias = Update | Report | Refusal
 
 
 class Start(msgspec.Struct, frozen=True, tag=True):
-    """Load this model, then answer calls on that socket."""
+    """Load this model, then answer calls on that socket. Run on these cores only."""
 
     spec: ModelSpec
     version: str
     socket: str
+    cores: tuple[int, ...]
 
 
 class Drain(msgspec.Struct, frozen=True, tag=True):
@@ -154,12 +218,13 @@ WorkerMessage: TypeAlias = Loaded | LoadFailed | Erred
 # Between a client and a worker: `Call` and `Reply`, in turns.
 
 
-class Call(msgspec.Struct, frozen=True, array_like=True):
+class Call(msgspec.Struct, frozen=True):
     """One prediction. Times are `time.monotonic()`, which the processes of a machine share."""
 
     deadline: float
     sent_at: float
     alone: bool
+    priority: int
     payload: Any
 
 
@@ -174,13 +239,10 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
     @classmethod
     def of(cls, error: InferenceError) -> Failure:
         """Take an error apart; one of a project's own becomes the kind that it is derived from."""
-        kind = next(
-            kind.__name__ for kind in type(error).__mro__ if BY_NAME.get(kind.__name__) is kind
-        )
         # A model's code may have put anything into its error.
         wait = error.retry_after
         return cls(
-            kind,
+            error.kind,
             printable(error.message),
             wait if isinstance(wait, int | float) else None,
             printable(error.details),
@@ -192,7 +254,7 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
         return kind(self.message, alias=alias, retry_after=self.retry_after, details=self.details)
 
 
-class Reply(msgspec.Struct, frozen=True, array_like=True):
+class Reply(msgspec.Struct, frozen=True):
     """The answer to a `Call`: a failure or a payload."""
 
     failure: Failure | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import random
 from collections import deque
 
 from django_inference.host.channel import Channel
@@ -26,12 +26,14 @@ class Route:
         self._epoch = epoch
         self._value = value
         self.signature = update.signature
+        self.quarantine = update.quarantine
         had: dict[str, deque[Channel]] = former._idle if former is not None else {}
-        self._idle: dict[str, deque[Channel]] = {
-            path: had.pop(path, deque()) for path in update.sockets
-        }
+        self.trial = update.trial
+        self.sockets = update.sockets
+        every = (*self.sockets, *(self.trial.sockets if self.trial is not None else ()))
+        self._idle: dict[str, deque[Channel]] = {path: had.pop(path, deque()) for path in every}
         busy = former._busy if former is not None else {}
-        self._busy: dict[str, int] = {path: busy.get(path, 0) for path in update.sockets}
+        self._busy: dict[str, int] = {path: busy.get(path, 0) for path in every}
         for channels in had.values():
             while channels:
                 channels.pop().close()
@@ -41,21 +43,28 @@ class Route:
         """Whether nothing has changed since the supervisor was asked."""
         return self._epoch.value == self._value
 
-    def take(self, deadline: float) -> Channel:
-        """Return an idle channel to the least busy worker, or a new one.
+    def choose(self) -> tuple[str, ...]:
+        """The workers of the version that the next call goes to: chance decides on a trial."""
+        trial = self.trial
+        if trial is not None and trial.canary and random.random() < trial.canary:
+            return trial.sockets
+        return self.sockets
 
-        Raises:
-            OSError: that worker cannot be reached.
+    def take(self, workers: tuple[str, ...]) -> tuple[str, Channel | None]:
+        """Give a call to the least busy of the workers.
+
+        Returns:
+            Its socket, and an idle channel to it if there is one.
         """
-        path = min(self._busy, key=self._busy.__getitem__)
+        path = min(workers, key=self._busy.__getitem__) if len(workers) > 1 else workers[0]
         self._busy[path] += 1
-        if self._idle[path]:
-            return self._idle[path].pop()
-        try:
-            return Channel(path, max(0.001, deadline - time.monotonic()))
-        except BaseException:
+        idle = self._idle[path]
+        return path, idle.pop() if idle else None
+
+    def take_back(self, path: str) -> None:
+        """Forget a call that found no channel."""
+        if path in self._busy:
             self._busy[path] -= 1
-            raise
 
     def give_back(self, channel: Channel, *, usable: bool) -> None:
         """Keep a channel for the next call, or drop it."""

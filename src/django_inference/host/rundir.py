@@ -35,7 +35,7 @@ class RuntimeDir:
         self.host_lock = self.path / f"host{VERSION}.lock"
         self.start_lock = self.path / f"start{VERSION}.lock"
         self.log = self.path / "host.log"
-        self.workers = self.path / "workers"
+        self.workers = self.path / f"workers{VERSION}"
         self._epoch = self.path / f"epoch{VERSION}"
 
     def create(self) -> None:
@@ -68,8 +68,9 @@ class RuntimeDir:
         flags = os.O_RDWR | os.O_CREAT if writable else os.O_RDONLY
         fd = os.open(self._epoch, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            if writable:
-                os.ftruncate(fd, Epoch.SIZE)
+            if writable and os.fstat(fd).st_size < Epoch.SIZE:
+                # Not a hole: on a full disk, writing into one would end the process.
+                os.pwrite(fd, bytes(Epoch.SIZE), 0)
             access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
             return Epoch(mmap.mmap(fd, Epoch.SIZE, access=access))
         finally:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable
 
 from filelock import FileLock, Timeout
@@ -15,13 +16,17 @@ from django_inference.host.deployment import Deployment
 from django_inference.host.leases import Leases, peer
 from django_inference.host.protocol import (
     ClientMessage,
+    Compared,
+    Confine,
     Declare,
     HostMessage,
     Inspect,
+    Promote,
     ProtocolError,
     Refusal,
     Reload,
     Report,
+    Rollback,
     Stop,
     Unload,
     Update,
@@ -48,14 +53,21 @@ class Supervisor:
         folder: of the host.
         linger: seconds without a client process after which it leaves; None: never.
         graceful_timeout: seconds that running calls get at the end.
+        memory_budget: resident bytes that all workers together may take, or None.
     """
 
     def __init__(
-        self, folder: RuntimeDir, *, linger: float | None, graceful_timeout: float
+        self,
+        folder: RuntimeDir,
+        *,
+        linger: float | None,
+        graceful_timeout: float,
+        memory_budget: int | None = None,
     ) -> None:
         self._folder = folder
         self._linger = linger
         self._graceful_timeout = graceful_timeout
+        self._memory_budget = memory_budget
         self._leases = Leases()
         self._deployments: dict[str, Deployment] = {}
         self._stopping = asyncio.Event()
@@ -109,6 +121,9 @@ class Supervisor:
                 return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), LOOK)
+            for deployment in self._deployments.values():
+                deployment.look()
+            self._keep_within_budget()
 
     async def _on_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -121,7 +136,8 @@ class Supervisor:
                 return
             await self._answer(await read(reader, ClientMessage), pid, reader, writer)
             await writer.drain()
-        except (EOFError, ConnectionError):
+        except (EOFError, ConnectionError, asyncio.CancelledError):
+            # Cancelled when the host leaves: the end of the connection says so.
             pass
         except ProtocolError as error:
             logger.warning("dropped a client pid=%s: %s", pid, error)
@@ -141,8 +157,9 @@ class Supervisor:
             writer.write(pack(answer))
 
         match message:
-            case Declare(spec, declared_at, follow):
-                self._leases.take(pid)
+            case Declare(spec, declared_at, follow, claimed):
+                # Linux tells, and says 0 of a process that it cannot see from here.
+                self._leases.take(pid if sys.platform == "linux" else pid or claimed)
                 deployment = self._deployment(spec.alias)
                 deployment.declare(spec, declared_at)
                 send(deployment.update())
@@ -153,6 +170,23 @@ class Supervisor:
                 send(self._deployment(alias).update())
             case Unload(alias):
                 self._deployment(alias).unload()
+                send(self._deployment(alias).update())
+            case Rollback(alias) | Promote(alias):
+                deployment = self._deployment(alias)
+                try:
+                    if isinstance(message, Promote):
+                        deployment.promote()
+                    else:
+                        deployment.rollback()
+                except LookupError as error:
+                    send(Refusal(str(error.args[0])))
+                else:
+                    send(deployment.update())
+            case Compared(alias, version, equal, different, example):
+                self._deployment(alias).compared(version, equal, different, example)
+                send(self._deployment(alias).update())
+            case Confine(alias, digest):
+                self._deployment(alias).confine(digest)
                 send(self._deployment(alias).update())
             case Inspect():
                 statuses = tuple(d.status() for d in self._deployments.values())
@@ -183,6 +217,24 @@ class Supervisor:
         finally:
             hangup.cancel()
 
+    def _keep_within_budget(self) -> None:
+        """Unload the models that were not called for the longest time, while there is need."""
+        if self._memory_budget is None:
+            return
+        loaded = [d for d in self._deployments.values() if d.serving is not None]
+        taken = {d.alias: d.serving.memory for d in loaded if d.serving is not None}
+        # The most recently used one stays, however large: somebody waits for it.
+        by_use = sorted(loaded, key=_last_used)[:-1]
+        while sum(taken.values()) > self._memory_budget and by_use:
+            oldest = by_use.pop(0)
+            if oldest.serving is not None and not oldest.serving.is_running:
+                logger.warning(
+                    "memory budget: %d of %d bytes are taken, unloading alias=%s",
+                    *(sum(taken.values()), self._memory_budget, oldest.alias),
+                )
+                del taken[oldest.alias]
+                oldest.unload()
+
     def _deployment(self, alias: str) -> Deployment:
         if alias not in self._deployments:
             self._deployments[alias] = Deployment(
@@ -195,3 +247,7 @@ class Supervisor:
         # Wakes everyone who waits now; who comes later waits for the next change.
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _last_used(deployment: Deployment) -> float:
+    return deployment.serving.last_used if deployment.serving is not None else 0.0

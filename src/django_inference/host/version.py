@@ -20,6 +20,9 @@ logger = logging.getLogger("django_inference.host")
 #: Seconds between two looks at the files of a model that could not be loaded.
 LOOK = 1.0
 
+#: Seconds after which a worker is replaced that could not be replaced before.
+REPLACE_AGAIN = 10.0
+
 _serial = itertools.count()
 
 
@@ -28,15 +31,22 @@ class Replica:
 
     Args:
         version: that it is a replica of.
+        index: its place among them.
     """
 
-    def __init__(self, version: Version) -> None:
+    def __init__(self, version: Version, index: int) -> None:
+        self.index = index
         self.worker: WorkerProcess | None = None
         self.restarts = -1
         self.retry_at = 0.0
         self._version = version
         self._loads = Backoff()
         self._crashes = Backoff(first=0.1, longest=10.0)
+        self.is_leaving = False
+        #: The last crash of any of its workers; it stays when the next one does well.
+        self._crash: ErrorReport | None = None
+        #: Why the last load failed; until one succeeds.
+        self._load_error: ErrorReport | None = None
         self.task = asyncio.create_task(self._keep_running())
 
     @property
@@ -45,6 +55,14 @@ class Replica:
         if self.worker is None or (self.worker.state is State.FAILED and self.worker.has_loaded):
             return State.LOADING
         return self.worker.state
+
+    @property
+    def last_error(self) -> ErrorReport | None:
+        """Of its worker, or of the one before."""
+        worker = self.worker
+        if worker is not None and (worker.error or worker.has_loaded):
+            return worker.error or self._crash
+        return self._load_error or self._crash
 
     def status(self) -> ReplicaStatus:
         """Of its worker, with the restarts."""
@@ -68,8 +86,16 @@ class Replica:
         while True:
             self.restarts += 1
             loaded = version_of(version.spec)
+            if loaded != version.id:
+                # The files are others than at the last start, and so is what is loaded.
+                logger.info(
+                    "files changed alias=%s %s -> %s", version.spec.alias, version.id, loaded
+                )
+                version.id = loaded
             path = version.folder / f"{next(_serial):x}-{version.id[:8]}.sock"
-            self.worker = worker = WorkerProcess(version.spec, version.id, path, version.on_change)
+            self.worker = worker = WorkerProcess(
+                version.spec, version.id, path, version.on_change, self.index
+            )
             try:
                 await worker.run()
             except OSError as error:
@@ -77,6 +103,9 @@ class Replica:
                 worker.state = State.FAILED
                 worker.error = ErrorReport(message=f"cannot start a worker: {error}")
                 logger.error("cannot start a worker alias=%s: %s", version.spec.alias, error)
+            if worker.has_loaded:
+                self._crash = worker.error or self._crash
+            self._load_error = None if worker.has_loaded else worker.error
             if worker.state is State.UNLOADED:
                 return
             if worker.has_loaded:
@@ -113,10 +142,13 @@ class Version:
         self.replicas: list[Replica] = []
         self.is_stopping = False
 
-    def scale(self, replicas: int) -> None:
-        """Start the workers that are missing."""
-        while len(self.replicas) < replicas:
-            self.replicas.append(Replica(self))
+    def scale(self) -> list[Replica]:
+        """Start the workers that are missing; return those that are too many."""
+        wanted = self.spec.supervision.replicas
+        while len(self.replicas) < wanted:
+            self.replicas.append(Replica(self, len(self.replicas)))
+        spare, self.replicas = self.replicas[wanted:], self.replicas[:wanted]
+        return spare
 
     @property
     def ready(self) -> list[WorkerProcess]:
@@ -136,7 +168,7 @@ class Version:
     @property
     def error(self) -> ErrorReport | None:
         """The last error of any replica."""
-        errors = [r.worker.error for r in self.replicas if r.worker and r.worker.error]
+        errors = [replica.last_error for replica in self.replicas if replica.last_error]
         return max(errors, key=lambda error: error.at, default=None)
 
     @property
@@ -145,6 +177,41 @@ class Version:
         if self.state is not State.FAILED:
             return None
         return max(0.0, min(r.retry_at for r in self.replicas) - time.monotonic())
+
+    @property
+    def last_used(self) -> float:
+        """`time.monotonic()` of the last answer of any worker."""
+        return max((worker.last_used for worker in self.ready), default=time.monotonic())
+
+    @property
+    def is_running(self) -> bool:
+        """Whether any worker is at work on a batch."""
+        return any(worker.page.run_started for worker in self.ready)
+
+    @property
+    def memory(self) -> int:
+        """Resident bytes of all its workers."""
+        return sum(replica.worker.memory for replica in self.replicas if replica.worker)
+
+    async def replace(self, old: Replica, timeout: float) -> None:
+        """Put a new replica in the place of one, without a gap.
+
+        Args:
+            old: goes on until the new one is ready; stays where that fails.
+            timeout: seconds that the old one gets to answer what it was asked.
+        """
+        new = Replica(self, old.index)
+        while new.state is State.LOADING and not self.is_stopping:
+            await asyncio.sleep(0.05)
+        if new.state is not State.READY or self.is_stopping:
+            await new.stop(timeout)
+            # Not at once, and not never.
+            await asyncio.sleep(REPLACE_AGAIN)
+            old.is_leaving = False
+            return
+        self.replicas[self.replicas.index(old)] = new
+        self.on_change()
+        await old.stop(timeout)
 
     async def stop(self, timeout: float) -> None:
         """Drain and end every worker."""

@@ -7,10 +7,12 @@ gather in the sockets, so batches grow with the load and nobody waits for a time
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import mmap
 import os
+import resource
 import select
 import signal
 import socket
@@ -58,6 +60,8 @@ class Worker:
     def __init__(self, control: socket.socket, page: StatisticsPage) -> None:
         self._control = control
         start: Start = receive(control, WorkerOrder, FOREVER)
+        if start.cores and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, start.cores)
         self._path = start.socket
         self._spec = start.spec
         self._runner = Runner(start.spec, page, self._report)
@@ -107,13 +111,18 @@ class Worker:
 
     def serve(self) -> None:
         """Answer calls until drained."""
-        buffer = bytearray(LENGTH.size + MAX_FRAME + 1)
+        buffer = memoryview(bytearray(LENGTH.size + MAX_FRAME + 1))
+        runner = self._runner
         while True:
-            requests = self._gather(buffer, QUIET if self._is_draining else None)
-            if requests:
-                self._runner.run(requests)
+            if runner.waiting:
+                self._admit(buffer, 0.0)
+            else:
+                self._admit(buffer, QUIET if self._is_draining else None)
+                self._wait_for_more(buffer)
+            if runner.waiting:
+                runner.step()
             elif self._is_draining:
-                self._runner.close()
+                runner.close()
                 return
 
     def _report(self, error: ErrorReport) -> None:
@@ -122,31 +131,40 @@ class Worker:
             self._reported_at = time.monotonic()
             self._control.sendall(pack(Erred(error)))
 
-    def _gather(self, buffer: bytearray, wait: float | None) -> list[HostRequest]:
-        requests = self._read(buffer, wait)
-        delay = self._spec.options.max_batch_delay
-        if delay and requests:
-            until = time.monotonic() + delay
-            while len(requests) < self._spec.options.max_batch_size:
-                wait = until - time.monotonic()
-                if wait <= 0:
-                    break
-                requests += self._read(buffer, wait)
-        return requests
+    def _wait_for_more(self, buffer: memoryview) -> None:
+        """Give a batch that is not full the time that the options allow."""
+        options = self._spec.options
+        until = time.monotonic() + options.max_batch_delay
+        while 0 < self._runner.waiting < options.max_batch_size:
+            wait = until - time.monotonic()
+            if wait <= 0:
+                return
+            self._admit(buffer, wait)
 
-    def _read(self, buffer: bytearray, wait: float | None) -> list[HostRequest]:
-        """Wait until some descriptor is ready, then read every call that is there."""
-        heard = []
-        for fd, _ in self._poll.poll(None if wait is None else wait * 1000):
+    def _admit(self, buffer: memoryview, wait: float | None) -> None:
+        """Wait until some descriptor is ready, then admit every call that is there."""
+        heard: list[HostRequest | None] = []
+        for fd, event in self._poll.poll(None if wait is None else wait * 1000):
             if fd in self._connections:
                 heard.append(self._hear(fd, buffer))
+                if event & select.POLLHUP and fd in self._connections:
+                    # It has called and hung up since: nobody waits for the answer.
+                    self._drop(fd)
             elif fd == self._wake_reader:
                 self._stop_listening()
             elif not self._is_draining:
-                self._accept()
-        return [request for request in heard if request is not None]
+                # What these clients have to say may be there as well: it belongs into
+                # this batch, not each into one of its own.
+                for new in self._accept():
+                    heard.append(self._hear(new, buffer))
+                    if new in self._connections:
+                        # Once more, for the end of one that has hung up already.
+                        heard.append(self._hear(new, buffer))
+        for request in heard:
+            if request is not None:
+                self._runner.admit(request)
 
-    def _hear(self, fd: int, buffer: bytearray) -> HostRequest | None:
+    def _hear(self, fd: int, buffer: memoryview) -> HostRequest | None:
         try:
             return self._connections[fd].read(buffer)
         except (Hangup, ProtocolError) as error:
@@ -155,15 +173,18 @@ class Worker:
             self._drop(fd)
             return None
 
-    def _accept(self) -> None:
+    def _accept(self) -> list[int]:
+        """Take every client that has come; return their descriptors."""
         assert self._listener is not None
+        new = []
         try:
             # All of them, so that what they have to say becomes one batch.
             while True:
                 sock, _ = self._listener.accept()
                 sock.setblocking(False)
-                self._connections[sock.fileno()] = Connection(sock)
+                self._connections[sock.fileno()] = Connection(sock, self._spec.supervision)
                 self._poll.register(sock, select.POLLIN)
+                new.append(sock.fileno())
         except BlockingIOError:
             pass
         except OSError as error:
@@ -171,6 +192,7 @@ class Worker:
             # the listener readable, so without a pause this would spin.
             logger.error("cannot accept a client: %s", error)
             time.sleep(0.05)
+        return new
 
     def _stop_listening(self) -> None:
         assert self._listener is not None
@@ -193,12 +215,20 @@ def _set_up(environment: PythonEnvironment | None) -> None:
         import_module("django").setup()
 
 
+def _raise_limit() -> None:
+    """Take as many descriptors as there may be: every client thread costs three of them."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main() -> None:
     """Run a worker: `python -m django_inference.host.worker CONTROL_FD PAGE_FD`."""
     # The supervisor decides when workers leave: Ctrl-C and systemd signal the whole group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, datefmt=LOG_TIME)
+    _raise_limit()
     control = socket.socket(fileno=int(sys.argv[1]))
     worker = Worker(control, StatisticsPage(mmap.mmap(int(sys.argv[2]), StatisticsPage.SIZE)))
     threading.Thread(target=worker.obey, daemon=True).start()

@@ -31,8 +31,14 @@ def status_table(statuses: Sequence[Status]) -> RenderableType:
         table.add_column(heading, justify="right")
     for status in statuses:
         table.add_row(*_row(status))
-    errors = [_error(status) for status in statuses if status.error is not None]
-    return Group(table, *errors)
+    below = [_error(status) for status in statuses if status.error is not None]
+    below += [_trial(status) for status in statuses if status.trial is not None]
+    return Group(table, *below)
+
+
+def host_line(pid: int, folder: str) -> str:
+    """Say which process answers for the models, and where its log lies."""
+    return f"model host: pid {pid or '-'}, folder {folder}"
 
 
 def _is_loading(status: Status) -> bool:
@@ -69,7 +75,20 @@ def _state(status: Status) -> Text:
 
 def _error(status: Status) -> Text:
     assert status.error is not None
-    return Text.assemble("\n", (f"{status.alias}: ", "bold"), status.error.message)
+    ago = f" ({max(0.0, time.time() - status.error.at):.0f} s ago)" if status.error.at else ""
+    return Text.assemble("\n", (f"{status.alias}: ", "bold"), status.error.message, (ago, "dim"))
+
+
+def _trial(status: Status) -> Text:
+    trial = status.trial
+    assert trial is not None
+    shares = f"canary {trial.canary:g}, shadow {trial.shadow:g}"
+    counts = f"{trial.equal} equal, {trial.different} different"
+    example = f": {trial.example}" if trial.example else ""
+    return Text.assemble(
+        *("\n", (f"{status.alias}: ", "bold")),
+        f"version {trial.version} on trial ({shares}), {counts}{example}",
+    )
 
 
 def watch(console: Console, statuses: Callable[[], list[Status]], timeout: float) -> list[Status]:

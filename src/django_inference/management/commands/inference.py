@@ -12,11 +12,11 @@ import msgspec
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 
-from django_inference.conf import InvalidPredictor
+from django_inference.conf import InvalidPredictor, host_settings
 from django_inference.exceptions import InferenceError
 from django_inference.handle import Predictor
 from django_inference.management.inputs import read_input
-from django_inference.management.tables import status_table, watch
+from django_inference.management.tables import host_line, status_table, watch
 from django_inference.plain import to_plain
 from django_inference.registry import predictors
 from django_inference.specs import State, Status
@@ -36,9 +36,12 @@ class Command(BaseCommand):
         for name, help_text in (
             ("load", "load models and wait until they are ready"),
             ("reload", "load again beside what runs; traffic moves when that is ready"),
+            ("rollback", "withdraw the newest version; serve the one before it"),
+            ("promote", "give the version on trial all the traffic"),
         ):
             action = actions.add_parser(name, help=help_text)
-            _add_aliases(action)
+            # What withdraws or lets in a version is said of one by name, never of all.
+            _add_aliases(action, required=name in ("rollback", "promote"))
             action.add_argument("--no-wait", action="store_true", help="return at once")
             action.add_argument("--timeout", type=float, default=600.0, help="seconds to wait")
         _add_aliases(actions.add_parser("unload", help="give the memory of models back"))
@@ -61,7 +64,7 @@ class Command(BaseCommand):
                     predictor.unload()
             else:
                 self._load(chosen, action, options)
-        except (InferenceError, InvalidPredictor) as error:
+        except (InferenceError, InvalidPredictor, LookupError) as error:
             raise CommandError(str(error)) from error
 
     def _status(self, chosen: list[Predictor], form: str) -> None:
@@ -72,8 +75,9 @@ class Command(BaseCommand):
 
     def _load(self, chosen: list[Predictor], action: str, options: dict[str, Any]) -> None:
         began = time.time()
+        ask_for = "preload" if action == "load" else action
         for predictor in chosen:
-            predictor.reload() if action == "reload" else predictor.preload()
+            getattr(predictor, ask_for)()
         if options["no_wait"]:
             return
 
@@ -99,7 +103,10 @@ class Command(BaseCommand):
             text = msgspec.json.format(msgspec.json.encode(statuses), indent=2)
             self.stdout.write(text.decode())
         else:
-            self._console().print(status_table(statuses))
+            console = self._console()
+            console.print(status_table(statuses))
+            if pid := next((status.host_pid for status in statuses if status.host_pid), 0):
+                console.print(host_line(pid, host_settings().runtime_dir), style="dim")
 
     def _console(self) -> Console:
         # A pipe has no width of its own: do not break the lines of what is parsed or logged.
@@ -107,5 +114,8 @@ class Command(BaseCommand):
         return Console(file=cast(IO[str], self.stdout._out), width=width)
 
 
-def _add_aliases(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("aliases", nargs="*", metavar="ALIAS", help="default: every predictor")
+def _add_aliases(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    if required:
+        parser.add_argument("aliases", nargs="+", metavar="ALIAS")
+    else:
+        parser.add_argument("aliases", nargs="*", metavar="ALIAS", help="default: every predictor")

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from django_inference.conf import host_settings
 from django_inference.host import __main__ as host
+from django_inference.host.arguments import arguments
 from django_inference.host.control import Conversation, HostUnavailable
 from django_inference.host.protocol import ProtocolError, Stop
 
@@ -34,13 +35,7 @@ class Command(BaseCommand):
         if stop:
             self._stop()
             return
-        settings = host_settings()
-        status = host.main(
-            [
-                *("--runtime-dir", settings.runtime_dir),
-                *("--graceful-timeout", str(settings.graceful_timeout)),
-            ]
-        )
+        status = host.main(arguments(host_settings()))
         if status:
             raise CommandError("the model host could not run", returncode=status)
 

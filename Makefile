@@ -13,7 +13,7 @@ EXTRAS := image,onnx,rest,sklearn,tensorflow-cpu
 # For a part of the tests: make test PYTEST_ARGS="tests/engine -x"
 PYTEST_ARGS ?=
 NOX_ARGS ?=
-FAST := not heavy and not servers and not packaging
+FAST := not chaos and not heavy and not servers and not packaging
 
 .DEFAULT_GOAL := help
 .PHONY: help venv lint format test test-fast test-matrix demo demo-check bench docs build \

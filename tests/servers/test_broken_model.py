@@ -36,7 +36,7 @@ def test_a_site_with_a_broken_model_serves_the_rest_and_recovers(
         assert int(response.headers["Retry-After"]) >= 1
         error = response.json()["error"]
         assert error["type"] == "ModelLoadFailed"
-        assert "mlp" in error["detail"]
+        assert "could not be loaded" in error["detail"]
     status = site.status()
     assert status is not None
     assert status.state in (State.FAILED, State.LOADING)

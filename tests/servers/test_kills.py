@@ -117,7 +117,7 @@ def test_sigterm_answers_what_is_under_way_and_leaves_nothing_behind(site_of: Si
     site.wait_gone()
     assert "model host leaves" in site.log
     assert not (site.host_folder / "host1.sock").exists()
-    assert list((site.host_folder / "workers").iterdir()) == []
+    assert list((site.host_folder / "workers2").iterdir()) == []
 
 
 def test_a_server_that_is_killed_leaves_nothing_behind_either(site_of: SiteOf) -> None:

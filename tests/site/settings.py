@@ -36,6 +36,10 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DECLARED: dict[str, dict[str, Any]] = {
     "mlp": {"MODEL": FOLDER / "mlp.onnx"},
     "slow": {"RUNTIME": "tests.site.functions.slow", "OPTIONS": {"max_batch_size": 4}},
+    "shaken": {
+        "RUNTIME": "tests.site.functions.slow",
+        "OPTIONS": {"max_batch_size": 8, "replicas": 2, "timeout": 30.0},
+    },
     "late": {"RUNTIME": "tests.site.functions.slow", "OPTIONS": {"preload": False}},
     "layers": {"MODEL": FOLDER / "layers", "RUNTIME": "tensorflow", "OPTIONS": {"timeout": 60.0}},
 }

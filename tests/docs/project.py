@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tests.docs.blocks import Block, Command, commands
+from tests.docs.blocks import ROOT, Block, Command, commands
 from tests.hosts import eventually
 
 #: Seconds for one command; a load among them.
@@ -193,7 +193,11 @@ def _environment() -> dict[str, str]:
     unwanted = ("DJANGO_SETTINGS_MODULE", "PYTHONPATH", "VIRTUAL_ENV")
     environment = {name: value for name, value in os.environ.items() if name not in unwanted}
     scripts = os.path.dirname(sys.executable)
-    return environment | {"PATH": os.pathsep.join([scripts, os.environ["PATH"]])}
+    return environment | {
+        "PATH": os.pathsep.join([scripts, os.environ["PATH"]]),
+        # The package beside these pages, whichever one is installed.
+        "PYTHONPATH": str(ROOT / "src"),
+    }
 
 
 def _free_port() -> int:

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.docs.blocks import ROOT, Block, blocks, commands, pages
 from tests.docs.project import Project
@@ -26,13 +27,16 @@ TUTORIAL = "docs/tutorial/first-model.md"
 FROM_NOTHING = ("README.md", TUTORIAL)
 
 HTTP = "docs/how-to/serve-over-http.md"
+PRODUCTION = "docs/how-to/run-in-production.md"
 
 #: What is not run but only parsed: by language, or by page and language, and why.
 ONLY_PARSED = {
-    "ini": "units of systemd and configuration of uWSGI: neither runs where tests do",
+    "ini": "units of systemd, programs of supervisord, configuration of uWSGI: none runs here",
+    "yaml": "objects of Kubernetes",
     "json": "an answer, shown",
     (HTTP, "python"): "run by tests/rest/test_how_to.py",
     (HTTP, "shell"): "asks models that the page takes for given",
+    (PRODUCTION, "shell"): "starts containers of an image that the page takes for given",
 }
 
 #: What Sphinx is told to put there: the build of the pages checks it.
@@ -114,6 +118,8 @@ def test_every_block_says_its_language_and_can_be_parsed(block: Block) -> None:
             configparser.RawConfigParser(strict=False).read_string(block.text)
         case "json":
             json.loads(block.text)
+        case "yaml":
+            assert all(part["kind"] for part in yaml.safe_load_all(block.text))
         case other:
             assert other in FOR_SPHINX, f"nobody knows how to check {other!r}"
 

@@ -18,15 +18,8 @@ import pytest
 from django_inference.exceptions import ModelLoadFailed
 from django_inference.host.protocol import Reload, Unload
 from django_inference.specs import EngineOptions, State, Status
+from tests.host.crowd import Crowd
 from tests.hosts import Client, Host, do, eventually
-
-_serial = itertools.count()
-
-
-@pytest.fixture
-def alias() -> str:
-    """A name of the test's own, since the tests of this file share a host."""
-    return f"model-{next(_serial)}"
 
 
 @pytest.fixture
@@ -48,37 +41,6 @@ def answers_of(client: Client) -> Iterator[Any]:
     while True:
         yield client.one(do("salt"))
         time.sleep(0.01)
-
-
-class Crowd:
-    """Threads that call all the time, and what they were answered."""
-
-    def __init__(self, client: Client, item: Any, threads: int = 4) -> None:
-        self.answers: list[Any] = []
-        self.errors: list[Exception] = []
-        self._is_over = False
-        self._client, self._item = client, item
-        self._threads = [threading.Thread(target=self._call) for _ in range(threads)]
-
-    def __enter__(self) -> Crowd:
-        for thread in self._threads:
-            thread.start()
-        eventually(lambda: len(self.answers) > 4)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._is_over = True
-        for thread in self._threads:
-            thread.join()
-
-    def _call(self) -> None:
-        while not self._is_over:
-            try:
-                self.answers.append(self._client.one(self._item))
-            except Exception as error:
-                self.errors.append(error)
-            # Leave the processor to the model that is being loaded.
-            time.sleep(0.002)
 
 
 def test_a_hundred_threads_load_once(host: Host, alias: str) -> None:

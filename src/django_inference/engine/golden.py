@@ -35,7 +35,7 @@ def check_golden(runner: Runs) -> None:
         if not is_close(answer, golden.expected, golden.tolerance):
             raise GoldenMismatch(
                 f"{place} differs by more than {golden.tolerance:g}: "
-                f"expected {_shown(golden.expected)}, got {_shown(answer)}."
+                f"expected {shown(golden.expected)}, got {shown(answer)}."
             )
 
 
@@ -69,6 +69,7 @@ def is_close(answer: Any, expected: Any, tolerance: float) -> bool:
     return bool(answer == expected)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any, most: int = SHOWN) -> str:
+    """A value in words, cut short for a message."""
     said = repr(value)
-    return said if len(said) <= SHOWN else f"{said[:SHOWN]}…"
+    return said if len(said) <= most else f"{said[:most]}…"

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from django_inference.engine.golden import is_close
+from django_inference.engine.golden import is_close, shown
 from django_inference.exceptions import InvalidInput
 from django_inference.host.channel import Channel
 from django_inference.host.protocol import Compared, ProtocolError, Trial
@@ -101,7 +101,7 @@ class Shadow:
             return f"{reply.failure.kind}: {reply.failure.message}"[:SHOWN]
         if is_close(reply.payload, result, trial.tolerance):
             return ""
-        return f"{_shown(reply.payload)} instead of {_shown(result)}"
+        return f"{shown(reply.payload, SHOWN)} instead of {shown(result, SHOWN)}"
 
 
 def _added(report: Compared | None, alias: str, trial: Trial, difference: str) -> Compared:
@@ -113,8 +113,3 @@ def _added(report: Compared | None, alias: str, trial: Trial, difference: str) -
     else:
         equal += 1
     return Compared(alias, trial.version, equal, different, example)
-
-
-def _shown(value: Any) -> str:
-    said = repr(value)
-    return said if len(said) <= SHOWN else f"{said[:SHOWN]}…"

@@ -7,16 +7,19 @@ PYTHON := $(BIN)/python
 INSTALLED := $(VENV)/.installed
 CONSTRAINTS := requirements/constraints.txt
 WEIGHTS := requirements/weights.txt
+PEERS := .peers
 
-EXTRAS := image,onnx,rest,sklearn,tensorflow-cpu
+EXTRAS := fsspec,image,litert,onnx,openapi,remote,rest,serve,sklearn,tensorflow-cpu,torch,transformers,ultralytics
 
-# For a part of the tests: make test PYTEST_ARGS="tests/engine -x"
+# For a part of the tests: make test-fast PYTEST_ARGS="tests/engine -x"
 PYTEST_ARGS ?=
 NOX_ARGS ?=
+# What needs the machine for itself, or both of its cores.
+ALONE := chaos or servers or packaging
 FAST := not chaos and not heavy and not servers and not packaging
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint format test test-fast test-matrix demo demo-check bench docs build \
+.PHONY: help venv peers lint format test test-fast test-matrix demo demo-check bench runtime-table protos docs build \
 	constraints clean
 
 help: ## list the targets
@@ -35,14 +38,23 @@ lint: venv ## ruff, mypy and the floors of the architecture
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo
+	$(BIN)/lint-imports --no-logo --no-cache
 
 format: venv ## let ruff put right what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-test: lint ## lint, then every test, with coverage (CI runs this)
-	$(PYTHON) -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+peers: $(addprefix $(PEERS)/,$(addsuffix /.installed,clients mlserver triton)) ## other projects' clients and servers, in .peers
+
+$(PEERS)/%/.installed: requirements/peers/%.txt
+	$(PYTHON3) -m venv $(PEERS)/$*
+	$(PEERS)/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+test: lint peers ## lint, then every test, with coverage (CI runs this)
+	$(PYTHON) -m pytest -m "not ($(ALONE))" -n 2 --dist loadfile --cov --cov-report=
+	$(PYTHON) -m pytest tests/docs -m "$(ALONE)" -n 2 --dist load --cov --cov-append --cov-report=
+	$(PYTHON) -m pytest --ignore tests/docs -m "$(ALONE)" --cov --cov-append --cov-report=term
 
 test-fast: venv ## the tests that need no heavy framework and no server: under a minute
 	$(PYTHON) -m pytest -m "$(FAST)" $(PYTEST_ARGS)
@@ -61,6 +73,12 @@ bench: venv ## every benchmark, in its short form
 		echo "== $$benchmark"; $(PYTHON) $$benchmark --quick; \
 	done
 
+runtime-table: venv ## load a real model with each runtime, and write what it did into the docs
+	$(PYTHON) -m tests.table docs/reference/runtime-table.md
+
+protos: venv ## compile the .proto files: descriptors, and types for mypy
+	$(PYTHON) -m tests.wire.compile_protos
+
 docs: venv ## the documentation, into docs/_build/html
 	$(PYTHON) -m sphinx --fail-on-warning --keep-going --builder html docs docs/_build/html
 
@@ -68,8 +86,8 @@ build: venv ## the wheel and the source archive, into dist/
 	$(PYTHON) -m build --no-isolation
 
 constraints: venv ## write requirements/constraints.txt from what .venv holds now
-	$(PYTHON) -m pip freeze --all --exclude-editable --exclude setuptools | grep -E '^[A-Za-z0-9._-]+==[^ @]+$$' \
-		> $(CONSTRAINTS)
+	$(PYTHON) -m pip freeze --all --exclude-editable --exclude setuptools \
+		| grep -E '^[A-Za-z0-9._-]+==[^ @]+$$' | sed 's/+cpu$$//' > $(CONSTRAINTS)
 	touch $(INSTALLED)
 
 clean: ## remove what the other targets made, .venv excepted

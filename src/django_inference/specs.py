@@ -44,16 +44,20 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         max_batch_size: rows that one call of the runtime takes at the most.
         max_batch_delay: seconds to wait for more requests before a batch that is not
             full runs. 0 adds no delay: requests that arrive during a run form the next
-            batch by themselves.
+            batch by themselves. In the model host nobody waits once all who have called
+            within the last second are waiting.
         max_queue: requests that wait for the model at the most; one more is answered
             `Overloaded` at once, which helps its caller more than a deadline that passes.
         warmup: run the model once before it takes traffic.
+        share_weights: keep the weights in memory that all replicas share, where the runtime
+            can. Some models run slower so.
     """
 
     max_batch_size: Annotated[int, msgspec.Meta(ge=1)] = 32
     max_batch_delay: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     max_queue: Annotated[int, msgspec.Meta(ge=1)] = 1024
     warmup: bool = True
+    share_weights: bool = False
 
 
 class Supervision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,6 +73,8 @@ class Supervision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             several replicas take turns on `CUDA_VISIBLE_DEVICES`.
         run_timeout: seconds after which a run is taken for hung: its worker is killed and
             replaced. Longer than any honest run; None never gives up.
+        load_timeout: seconds after which a load, warm-up included, is taken for hung
+            likewise.
         idle_unload: seconds without a call after which the memory is given back; the next
             call loads the model again. None keeps it.
         max_requests: answers after which a worker is replaced, for code that leaks. The
@@ -90,6 +96,7 @@ class Supervision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     threads: Annotated[int, msgspec.Meta(ge=1)] | None = None
     devices: tuple[Annotated[str, msgspec.Meta(pattern=r"^(cpu|cuda(:\d+)?)$")], ...] = ()
     run_timeout: Annotated[float, msgspec.Meta(gt=0)] | None = 300.0
+    load_timeout: Annotated[float, msgspec.Meta(gt=0)] | None = 1800.0
     idle_unload: Annotated[float, msgspec.Meta(gt=0)] | None = None
     max_requests: Annotated[int, msgspec.Meta(ge=1)] | None = None
     max_memory: Annotated[int, msgspec.Meta(ge=1)] | None = None
@@ -117,12 +124,12 @@ class Golden(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PythonEnvironment(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process needs to import a runtime of the user's own.
+    """What a process needs to import code of the user's own.
 
     Attributes:
-        settings_module: for `django.setup()`, since the runtime may import models.
+        settings_module: for `django.setup()`, since the code may import models.
         path: the import path of the process that declared the model.
-        source: file of the runtime; changing it makes a new version. Empty where there
+        source: file of the code; changing it makes a new version. Empty where there
             is none.
     """
 
@@ -138,13 +145,15 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
         alias: the name of the predictor.
         runtime: dotted path of a Runtime class, or of a function.
         runtime_options: keyword arguments of the runtime.
-        artifact: absolute path of the artifact; None for code without one.
+        artifact: absolute path of the artifact, or where else it lies; None for code
+            without one.
         sha256: the digest that the artifact must have, or None.
         trusted: the artifact may run code when it is loaded.
         options: how it is run.
         golden: answers that a version must give before it takes traffic.
         supervision: how the host looks after its workers.
-        environment: set for a runtime of the user's own, None for a built-in one.
+        environment: set where code of the user's own is run, None where there is none.
+        artifact_environment: set where Django is needed to fetch the artifact.
     """
 
     alias: str
@@ -157,6 +166,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     golden: tuple[Golden, ...] = ()
     supervision: Supervision = Supervision()
     environment: PythonEnvironment | None = None
+    artifact_environment: PythonEnvironment | None = None
 
     def digest(self) -> str:
         """What two equal declarations have in common: 16 hexadecimal digits.
@@ -190,6 +200,9 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
         memory_budget: resident bytes that all workers together may take; above it the
             models that were not called for the longest time are unloaded, until the next
             call. None: no limit.
+        artifact_dir: absolute folder of the copies of artifacts that lie elsewhere.
+        artifact_limit: bytes that these copies may take; above it those go that were not
+            used for the longest time. None: no limit.
     """
 
     runtime_dir: str
@@ -199,6 +212,8 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
     start_timeout: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     python: str = ""
     memory_budget: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    artifact_dir: str = ""
+    artifact_limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class ErrorReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,6 +260,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
         expired: dropped unrun, because their deadline had passed.
         refused: answered `Overloaded`.
         abandoned: dropped unrun, because the caller had given up.
+        streams: open now; each of their chunks counts as a request of one row.
         rows: items or tensor rows run.
         batches: calls of the runtime.
         run_seconds: spent in the runtime.
@@ -258,11 +274,28 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     expired: int = 0
     refused: int = 0
     abandoned: int = 0
+    streams: int = 0
     rows: int = 0
     batches: int = 0
     run_seconds: float = 0.0
     batch_sizes: dict[str, int] = {}
     latencies: dict[str, int] = {}
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a load is.
+
+    Attributes:
+        stage: `fetching`, `loading`, `warming up` or `golden`.
+        done: bytes that are here, while it is fetching.
+        total: bytes that there will be; 0 where nobody knows.
+        seconds: since this stage began.
+    """
+
+    stage: str
+    done: int = 0
+    total: int = 0
+    seconds: float = 0.0
 
 
 class ReplicaStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -273,6 +306,10 @@ class ReplicaStatus(msgspec.Struct, frozen=True, kw_only=True):
         state: of this replica.
         load_seconds: how long its last load took, warm-up included.
         memory: resident bytes of the process.
+        device: where the model runs, such as `cpu` or `cuda:0`, as its runtime says.
+        framework: name and version of what runs it, as its runtime says.
+        weights: with `share_weights`: `shared`, or `own` where the runtime cannot share them,
+            so that one replica with threads on all cores is the better choice.
         restarts: how often it was started again after it had exited.
         statistics: since it was started.
     """
@@ -281,8 +318,33 @@ class ReplicaStatus(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     load_seconds: float = 0.0
     memory: int = 0
+    device: str = ""
+    framework: str = ""
+    weights: str = ""
     restarts: int = 0
     statistics: Statistics = Statistics()
+
+
+class CacheCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the cache of a predictor has saved. An item counts as one, and so does a batch.
+
+    Attributes:
+        hits: found in the cache.
+        misses: not found there, and asked of the model.
+        joined: answered with what an equal call got that was under way in the same process.
+    """
+
+    hits: int = 0
+    misses: int = 0
+    joined: int = 0
+
+    def __add__(self, other: CacheCounts) -> CacheCounts:
+        """Both together."""
+        return CacheCounts(
+            hits=self.hits + other.hits,
+            misses=self.misses + other.misses,
+            joined=self.joined + other.joined,
+        )
 
 
 class TrialStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -307,6 +369,38 @@ class TrialStatus(msgspec.Struct, frozen=True, kw_only=True):
     example: str = ""
 
 
+class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How one server of a remote model fares, as this process knows it.
+
+    Attributes:
+        url: as in `OPTIONS["endpoints"]`.
+        healthy: what it said of the model last; None before it was asked.
+        circuit: `closed`, or `open` after failures in a row: it is tried by one call at a time.
+        outstanding: calls that it has not answered yet.
+        requests: that were sent to it, resends included.
+        failures: that it has not answered at all.
+    """
+
+    url: str
+    healthy: bool | None = None
+    circuit: Literal["closed", "open"] = "closed"
+    outstanding: int = 0
+    requests: int = 0
+    failures: int = 0
+
+
+class FallbackCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the fallback of a predictor has done in this process.
+
+    Attributes:
+        answered: calls that it has answered in the predictor's place.
+        failed: calls that it could not answer either.
+    """
+
+    answered: int = 0
+    failed: int = 0
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """How one predictor fares.
 
@@ -314,10 +408,16 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         alias: the predictor.
         state: of the version that answers, or of the one being loaded when none does.
         backend: dotted path of its backend.
-        version: digest of artifact, runtime and options; empty before the first load.
-        next_version: that is being loaded beside it; empty when none is.
+        version: digest of artifact, runtime and options; empty before the first load, and
+            while its files are still being fetched.
+        next_version: that is being loaded beside it; empty when none is, and `pending` while
+            its files are still being fetched.
+        progress: how far the version is that is being loaded, or None.
         trial: the version that is tried beside it, if one is.
         replicas: what holds the model now.
+        cache: what the cache of its answers has saved; None without one.
+        endpoints: the servers of a remote model.
+        fallback: what `OPTIONS["fallback"]` has done; None without one.
         signature: of the loaded model, where it declares one.
         error: the last one, with its time; it stays when all is well again.
         retry_after: seconds until the next attempt to load, after a failure.
@@ -329,8 +429,12 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     backend: str = ""
     version: str = ""
     next_version: str = ""
+    progress: Progress | None = None
     trial: TrialStatus | None = None
     replicas: tuple[ReplicaStatus, ...] = ()
+    cache: CacheCounts | None = None
+    endpoints: tuple[EndpointStatus, ...] = ()
+    fallback: FallbackCounts | None = None
     signature: Signature | None = None
     error: ErrorReport | None = None
     retry_after: float | None = None

@@ -6,6 +6,7 @@ has not made a prediction yet has no use for it.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 Tensors: TypeAlias = "dict[str, np.ndarray[Any, Any]]"
+
+#: As in `images float32 [-1, 3, 640, 640]`; a name may hold spaces.
+_SPEC = re.compile(r"(\S.*?) (\w+) ?\[((?:-1|\d+)(?:, ?(?:-1|\d+))*)\]")
+_DTYPES = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64", "complex64", "complex128", "str", "bytes"),
+)
 
 
 class TensorSpec(msgspec.Struct, frozen=True):
@@ -32,6 +40,24 @@ class TensorSpec(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         """As in `images float32 [-1, 3, 640, 640]`."""
         return f"{self.name} {self.dtype} {list(self.shape)}"
+
+    @classmethod
+    def parse(cls, text: str) -> TensorSpec:
+        """Read what `str()` writes.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        found = _SPEC.fullmatch(text)
+        if found is None:
+            raise ValueError(
+                f"{text!r} is not the name, type and shape of a tensor, batch first, as in "
+                "'images float32 [-1, 3, 640, 640]'."
+            )
+        name, dtype, axes = found.groups()
+        if dtype not in _DTYPES:
+            raise ValueError(f"{text!r}: the type is one of {', '.join(_DTYPES)}.")
+        return cls(name, dtype, tuple(int(axis) for axis in axes.split(",")))
 
 
 class Signature(msgspec.Struct, frozen=True):

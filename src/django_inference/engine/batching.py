@@ -13,8 +13,8 @@ class Request(ABC):
     """One call on its way through the engine; whoever carries calls subclasses it.
 
     Args:
-        payload: named tensors with the batch on axis 0, one array for the only input, or
-            a list of items.
+        payload: named tensors with the batch on axis 0, one array for the only input, a
+            list of items, or the `Stream` whose next chunk is asked for.
         deadline: `time.monotonic()` after which nobody waits for the answer.
         sent_at: `time.monotonic()` when the caller sent it.
         alone: never share a batch; set on what was in the batch of a worker that died.

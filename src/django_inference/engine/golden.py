@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ def check_golden(runner: Runs) -> None:
             raise GoldenMismatch(
                 f"{place} differs by more than {golden.tolerance:g}: "
                 f"expected {shown(golden.expected)}, got {shown(answer)}."
+                f"{_most(answer, golden.expected)}"
             )
 
 
@@ -67,6 +69,44 @@ def is_close(answer: Any, expected: Any, tolerance: float) -> bool:
             and all(is_close(a, e, tolerance) for a, e in zip(answer, expected, strict=True))
         )
     return bool(answer == expected)
+
+
+def _most(answer: Any, expected: Any) -> str:
+    """Where two answers differ most, for those that are too long to be read."""
+    if len(repr(expected)) <= SHOWN and len(repr(answer)) <= SHOWN:
+        return ""
+    place, have, want = _furthest(answer, expected, "")
+    return (
+        f" The largest difference is at {place}: {want:g} was expected, not {have:g}."
+        if place
+        else ""
+    )
+
+
+def _furthest(answer: Any, expected: Any, place: str) -> tuple[str, float, float]:
+    """The place, and both numbers; an empty place where there are no two numbers."""
+    if isinstance(expected, dict) and isinstance(answer, dict):
+        pairs = [(answer[key], expected[key], f"[{key!r}]") for key in expected if key in answer]
+        return _largest(_furthest(a, e, place + key) for a, e, key in pairs)
+    try:
+        have, want = np.asarray(answer), np.asarray(expected)
+        gap = np.abs(have.astype(float) - want.astype(float))
+    except (TypeError, ValueError):
+        have = want = gap = np.empty(0)
+    if gap.size and have.shape == want.shape and want.dtype.kind in "biuf":
+        where = np.unravel_index(np.nan_to_num(gap, nan=np.inf).argmax(), gap.shape)
+        index = f"[{', '.join(map(str, where))}]" if where else ""
+        return place + index or "the number", float(have[where]), float(want[where])
+    if isinstance(expected, list | tuple) and isinstance(answer, list | tuple):
+        pairs = [(a, e, f"[{n}]") for n, (a, e) in enumerate(zip(answer, expected, strict=False))]
+        return _largest(_furthest(a, e, place + key) for a, e, key in pairs)
+    return "", 0.0, 0.0
+
+
+def _largest(found: Iterable[tuple[str, float, float]]) -> tuple[str, float, float]:
+    return max(
+        found, key=lambda each: (bool(each[0]), abs(each[1] - each[2])), default=("", 0.0, 0.0)
+    )
 
 
 def shown(value: Any, most: int = SHOWN) -> str:

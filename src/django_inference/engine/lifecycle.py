@@ -33,16 +33,21 @@ class Backoff:
         self._failures = 0
 
 
-def version_of(spec: ModelSpec) -> str:
+def version_of(spec: ModelSpec, content: str = "") -> str:
     """The version that a load would give now: 12 hexadecimal digits.
 
     It changes with the runtime, its options, the files of the artifact and the source of a
-    runtime of the user's own. A missing
-    artifact has a version too, so that its arrival is seen as a change.
+    runtime of the user's own. A missing artifact has a version too, so that its arrival is
+    seen as a change.
+
+    Args:
+        spec: of the model.
+        content: digest of an artifact that was fetched: its files are the same on every
+            machine, but not the times at which they came.
     """
-    seen = [spec.digest()]
+    seen = [spec.digest(), content]
     source = spec.environment.source if spec.environment is not None else ""
-    for path in (spec.artifact, source):
+    for path in ("" if content else spec.artifact, source):
         if path:
             try:
                 seen.append(Artifact(path).fingerprint())

@@ -12,13 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from django_inference.engine.batching import Request, Unit
+from django_inference.engine.failures import OF_THE_MODEL
 from django_inference.engine.fitting import Fitting, as_array
 from django_inference.exceptions import InvalidInput
 from django_inference.runtimes.base import BaseRuntime, Runtime, TensorRuntime
 from django_inference.tensors import Signature, Tensors
-
-#: What the model's own code may raise. `sys.exit()` in it must not end who serves it.
-OF_THE_MODEL = (Exception, SystemExit)
 
 
 class Offender(Exception):

@@ -8,20 +8,18 @@ from typing import Any
 
 from django_inference import runtimes
 from django_inference.artifacts import Artifact
+from django_inference.artifacts.records import StoreSettings
 from django_inference.engine.batching import Request, Unit
+from django_inference.engine.failures import OF_THE_MODEL, failure_of
 from django_inference.engine.golden import check_golden
-from django_inference.engine.models import OF_THE_MODEL, Model, Offender, joined, model_of
+from django_inference.engine.models import Model, Offender, joined, model_of
+from django_inference.engine.streams import Stream, Streams
 from django_inference.engine.waiting import Waiting
 from django_inference.engine.warmup import warm_up
-from django_inference.exceptions import (
-    InferenceError,
-    Overloaded,
-    PredictionFailed,
-    PredictionTimeout,
-)
+from django_inference.exceptions import InferenceError, Overloaded, PredictionTimeout
 from django_inference.metrics import StatisticsPage
 from django_inference.runtimes.base import BaseRuntime
-from django_inference.specs import ErrorReport, ModelSpec
+from django_inference.specs import ErrorReport, ModelSpec, printable
 from django_inference.tensors import Signature
 
 monotonic = time.monotonic
@@ -37,6 +35,11 @@ class Runner:
         spec: the declared model.
         page: where the counts go.
         report: told of every exception that the model's own code raises.
+        on_stage: told what the load does now (`specs.Progress`).
+        store: where what a runtime makes of its artifact is kept; None: nowhere.
+
+    Attributes:
+        streams: that are open.
     """
 
     def __init__(
@@ -44,15 +47,20 @@ class Runner:
         spec: ModelSpec,
         page: StatisticsPage,
         report: Callable[[ErrorReport], None] = lambda report: None,
+        on_stage: Callable[[str], None] = lambda stage: None,
+        store: StoreSettings | None = None,
     ) -> None:
         self.spec = spec
         self.signature: Signature | None = None
         self.load_seconds = 0.0
         self._page = page
         self._report = report
+        self._on_stage = on_stage
+        self._store = store
         self._runtime: BaseRuntime
         self._model: Model
         self._waiting = Waiting(1)
+        self.streams: Streams
 
     def load(self) -> None:
         """Load the artifact, warm the model up, and ask the golden questions.
@@ -61,30 +69,62 @@ class Runner:
             Exception: whatever the runtime, its import or the warm-up raises.
         """
         began = monotonic()
+        self._on_stage("loading")
         spec = self.spec
         artifact = None
         if spec.artifact is not None:
-            artifact = Artifact(spec.artifact, sha256=spec.sha256, trusted=spec.trusted)
+            artifact = Artifact(
+                spec.artifact, sha256=spec.sha256, trusted=spec.trusted, store=self._store
+            )
             artifact.verify()
         self._runtime = runtimes.create(spec.runtime, spec.runtime_options)
+        self._runtime.share_weights = spec.options.share_weights and self._runtime.can_share_weights
         self._runtime.load(artifact)
         self._model = model_of(self._runtime, spec.options.max_batch_size)
+        self.streams = Streams(self._runtime, self._page, self._report)
         self.signature = self._model.signature
         self._waiting = Waiting(self._model.max_rows)
         if spec.options.warmup:
+            self._on_stage("warming up")
             warm_up(self, self._runtime)
+        if spec.golden:
+            self._on_stage("golden")
         check_golden(self)
         self._page.clear()
         self.load_seconds = monotonic() - began
 
     def close(self) -> None:
         """Give back what the runtime holds."""
+        self.streams.close()
         self._runtime.close()
+
+    @property
+    def device(self) -> str:
+        """Where the loaded model runs, as its runtime says."""
+        return printable(self._runtime.device)
+
+    @property
+    def framework(self) -> str:
+        """What runs the loaded model, as its runtime says."""
+        return printable(self._runtime.framework)
+
+    @property
+    def weights(self) -> str:
+        """`shared`, or `own` where sharing was asked for in vain; empty where it was not."""
+        if not self.spec.options.share_weights:
+            return ""
+        return "shared" if self._runtime.share_weights else "own"
 
     @property
     def waiting(self) -> int:
         """How many units wait to be run."""
         return len(self._waiting)
+
+    @property
+    def gains_by_waiting(self) -> bool:
+        """Whether more requests could share the next batch."""
+        size = len(self._waiting)
+        return 0 < size < self.spec.options.max_batch_size and not self._waiting.has_lone
 
     def admit(self, request: Request) -> None:
         """Let a request wait for its batch, or answer it at once where that is hopeless."""
@@ -95,11 +135,15 @@ class Runner:
         if request.is_abandoned:
             self._page.abandoned()
             return
-        if len(self._waiting) >= self.spec.options.max_queue:
+        is_stream = isinstance(request.payload, Stream)
+        if len(self._waiting) >= self.spec.options.max_queue and not (
+            # Who has got chunks already was let in long ago.
+            is_stream and request.payload.has_begun
+        ):
             self._refuse(request)
             return
         try:
-            parts = self._model.units(request)
+            parts = (self.streams if is_stream else self._model).units(request)
         except Offender as offender:
             self._fail(request, offender.__cause__ or offender, offender.index)
             return
@@ -166,6 +210,8 @@ class Runner:
             rows += unit.rows
         page.run_begins(now)
         try:
+            if isinstance(batch[0].inputs, Stream):
+                return [self.streams.next(batch[0].inputs)]
             return self._model.call(batch, rows)
         finally:
             page.run_ends(rows, monotonic() - now)
@@ -211,16 +257,7 @@ class Runner:
     def _fail(self, request: Request, error: BaseException, index: int | None = None) -> None:
         if request.waiting < 0:
             return
-        failure: InferenceError
-        if isinstance(error, InferenceError):
-            failure = _copy(error)
-            failure.alias = self.spec.alias
-        else:
-            report = ErrorReport.of(error)
-            failure = PredictionFailed(
-                report.message, alias=self.spec.alias, details=report.traceback
-            )
-            self._report(report)
+        failure = failure_of(error, self.spec.alias, self._report)
         if index is not None and isinstance(request.payload, list) and len(request.payload) > 1:
             failure.message = f"item {index}: {failure.message}"
         self._answer(request, failure)
@@ -231,11 +268,3 @@ class Runner:
         now = monotonic()
         self._page.answered(now, now - request.sent_at, failed=failed)
         request.answer(outcome)
-
-
-def _copy(error: InferenceError) -> InferenceError:
-    # A model may raise the same object again and again, for callers in different threads.
-    copy = type(error).__new__(type(error), *error.args)
-    copy.__dict__.update(error.__dict__)
-    copy.__cause__ = error
-    return copy

@@ -28,6 +28,11 @@ class Waiting:
         """How many units wait."""
         return self._units
 
+    @property
+    def has_lone(self) -> bool:
+        """Whether a unit waits that shares its batch with no other."""
+        return any(isinstance(key, Unit) for lane in self._lanes for key in lane)
+
     def add(self, unit: Unit) -> None:
         """Let a unit wait."""
         lane = self._lanes[unit.request.priority]

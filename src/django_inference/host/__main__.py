@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Callable
 
+from django_inference.artifacts.records import StoreSettings
 from django_inference.host.rundir import LOG_FORMAT, LOG_TIME, RuntimeDir
 from django_inference.host.supervisor import AlreadyRunning, Supervisor
 
@@ -24,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--linger", type=float, help="seconds without a client; default: forever")
     parser.add_argument("--graceful-timeout", type=float, default=10.0, help="seconds")
     parser.add_argument("--memory-budget", type=int, help="bytes; default: no limit")
+    parser.add_argument("--artifact-dir", default="", help="of the copies of artifacts")
+    parser.add_argument("--artifact-limit", type=int, help="bytes; default: no limit")
     parser.add_argument("--wait", type=float, default=0.0, help="for a host that is leaving")
     parser.add_argument("--detach", action="store_true", help="return once the host listens")
     options = parser.parse_args(arguments)
@@ -47,6 +50,9 @@ async def _serve(
         linger=options.linger,
         graceful_timeout=options.graceful_timeout,
         memory_budget=options.memory_budget,
+        store=StoreSettings(
+            options.artifact_dir or str(folder.path / "artifacts"), options.artifact_limit
+        ),
     )
     await supervisor.run(on_listening, wait=options.wait)
 

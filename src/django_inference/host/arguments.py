@@ -13,4 +13,8 @@ def arguments(host: HostSettings) -> list[str]:
     ]
     if host.memory_budget is not None:
         given += ["--memory-budget", str(host.memory_budget)]
+    if host.artifact_dir:
+        given += ["--artifact-dir", host.artifact_dir]
+    if host.artifact_limit is not None:
+        given += ["--artifact-limit", str(host.artifact_limit)]
     return given

@@ -8,28 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
-from collections.abc import Generator
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from django_inference.driving import arun, run
 from django_inference.exceptions import (
     InvalidInput,
     ModelCrashed,
     PredictionFailed,
     PredictionTimeout,
 )
-from django_inference.host.protocol import Confine, ProtocolError, Reply
-from django_inference.host.quarantine import digest_of
+from django_inference.host.protocol import OPEN, PREDICT, Confine, ProtocolError, Reply
+from django_inference.host.route import Route
 from django_inference.host.routing import Routing
 from django_inference.host.shadow import Shadow
-from django_inference.host.steps import Exchange, Pause, Resolve, Step, Tell
+from django_inference.host.steps import Exchange, Pause, Resolve, Steps, Tell
+from django_inference.host.streaming import ClientStream
 from django_inference.host.turns import Turns
+from django_inference.packing import digest_of
 from django_inference.specs import NORMAL, HostSettings, ModelSpec
 from django_inference.tensors import Signature
 
 #: Calls of the tasks of one event loop that are under way at the most, unless a batch
-#: takes more: each has a connection of its own.
+#: takes more: each has a connection of its own. As many streams are open at the most.
 MOST_AT_ONCE = 64
 
 
@@ -48,7 +49,7 @@ class ModelClient:
         self._shadow = Shadow(spec.alias, self._routing.tell)
         # Enough to fill a batch while the one before it runs.
         self._most_at_once = max(MOST_AT_ONCE, 2 * spec.options.max_batch_size)
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = WeakKeyDictionary()
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Loop] = WeakKeyDictionary()
 
     def call(self, payload: Any, deadline: float, priority: int = NORMAL) -> Any:
         """Predict and wait.
@@ -61,61 +62,65 @@ class ModelClient:
         Raises:
             InferenceError: as `django_inference.exceptions` lists them.
         """
-        steps = self._steps(payload, deadline, priority)
-        try:
-            step = next(steps)
-            while True:
-                try:
-                    result = step.run()
-                except BaseException as error:
-                    step = steps.throw(error)
-                else:
-                    step = steps.send(result)
-        except StopIteration as stop:
-            return stop.value
+        return run(self.steps(payload, deadline, priority))
 
     async def acall(self, payload: Any, deadline: float, priority: int = NORMAL) -> Any:
         """As `call`, without holding the event loop.
 
         However many tasks call at once, the connections to the host are bounded.
         """
-        loop = self._of_this_loop()
+        loop = self.of_this_loop()
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                await loop.turns.take(priority)
+            await loop.calls.take(priority, deadline)
         except TimeoutError:
             raise PredictionTimeout("no turn before the deadline.", alias=self._alias) from None
         try:
-            return await self._drive(self._steps(payload, deadline, priority), loop)
+            return await arun(self.steps(payload, deadline, priority), loop.resolving)
         finally:
-            loop.turns.give_back()
+            loop.calls.give_back()
+
+    def stream(self, item: Any, priority: int = NORMAL) -> ClientStream:
+        """Have one item predicted piece by piece; nothing is sent before a chunk is asked for.
+
+        Args:
+            item: what the runtime's `preprocess` takes.
+            priority: index of `specs.PRIORITIES`.
+        """
+        return ClientStream(self, self._alias, self._routing, item, priority)
 
     def signature(self, deadline: float) -> Signature | None:
         """The tensors of the model; waits until it is ready."""
+        return self.route(deadline).signature
+
+    def route(self, deadline: float) -> Route:
+        """Where the model's workers are; waits until one is ready."""
         while (route := self._routing.current()) is None:
             self._routing.resolve(deadline)
-        return route.signature
+        return route
+
+    async def aroute(self, deadline: float) -> Route:
+        """As `route`, without holding the event loop."""
+        while (route := self._routing.current()) is None:
+            await self._routing.aresolve(deadline, self.of_this_loop().resolving)
+        return route
+
+    def is_current(self, route: Route) -> bool:
+        """Whether nothing has changed since that was found out."""
+        return self._routing.current() is route
 
     def close(self) -> None:
         """Hang up. Calls under way end as usual."""
         self._routing.close()
 
-    async def _drive(self, steps: Generator[Step, Any, Any], loop: _Loop) -> Any:
-        try:
-            step = next(steps)
-            while True:
-                try:
-                    result = await step.arun(loop.resolving)
-                except BaseException as error:
-                    step = steps.throw(error)
-                else:
-                    step = steps.send(result)
-        except StopIteration as stop:
-            return stop.value
+    def steps(
+        self, payload: Any, deadline: float, priority: int, stream: ClientStream | None = None
+    ) -> Steps:
+        """One call, as the waits it consists of; `call` and `acall` differ in how they wait.
 
-    def _steps(self, payload: Any, deadline: float, priority: int) -> Generator[Step, Any, Any]:
-        """One call, as the waits it consists of; `call` and `acall` differ in how they wait."""
+        With a stream, it is the call that opens it.
+        """
         routing = self._routing
+        kind = PREDICT if stream is None else OPEN
         deaths = 0
         alone = has_failed = False
         while True:
@@ -136,7 +141,7 @@ class ModelClient:
                 yield Pause()
                 continue
             try:
-                frame = channel.encode(payload, deadline, priority=priority, alone=alone)
+                frame = channel.encode(payload, deadline, priority=priority, alone=alone, kind=kind)
             except Exception as error:
                 # An array of another library may raise anything.
                 routing.give_back(channel)
@@ -171,6 +176,8 @@ class ModelClient:
             except BaseException:
                 routing.drop(channel)
                 raise
+            if stream is not None:
+                return stream.opened(channel, reply)
             routing.give_back(channel)
             if reply.failure is not None:
                 raise reply.failure.error(self._alias)
@@ -179,17 +186,23 @@ class ModelClient:
                 self._shadow.offer(trial, payload, reply.payload)
             return reply.payload
 
-    def _of_this_loop(self) -> _Loop:
+    def of_this_loop(self) -> Loop:
+        """What the tasks of the running event loop share."""
         running = asyncio.get_running_loop()
         known = self._loops.get(running)
         if known is None:
-            known = self._loops[running] = _Loop(self._most_at_once)
+            known = self._loops[running] = Loop(self._most_at_once)
         return known
 
 
-class _Loop:
-    """What the tasks of one event loop share: turns to call, and one who asks for all."""
+class Loop:
+    """What the tasks of one event loop share: turns, and one who asks for all.
+
+    Streams have turns of their own, since each may last for minutes: calls shall not wait
+    for their ends.
+    """
 
     def __init__(self, turns: int) -> None:
-        self.turns = Turns(turns)
+        self.calls = Turns(turns)
+        self.streams = Turns(turns)
         self.resolving = asyncio.Lock()

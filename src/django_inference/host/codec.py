@@ -10,10 +10,8 @@ payload looks like the last one, see `layout`.
 
 from __future__ import annotations
 
-import re
 import struct
 import sys
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -21,13 +19,25 @@ import numpy as np
 
 from django_inference.host.arena import ALIGNMENT, HEADER, Arena
 from django_inference.host.layout import Layout, Place, is_named_tensors
+from django_inference.host.lending import Loans
 from django_inference.host.protocol import (
     LENGTH,
     MAX_FRAME,
+    NEXT,
+    OPEN,
     Call,
     Failure,
     ProtocolError,
     Reply,
+)
+from django_inference.packing import (
+    OBJECTS,
+    TENSOR,
+    array_of_objects,
+    dtype_named,
+    is_plain,
+    length_of,
+    simplified,
 )
 from django_inference.specs import PRIORITIES
 
@@ -35,17 +45,13 @@ from django_inference.specs import PRIORITIES
 SPILLED = 1 << 31
 _PLACE = struct.Struct(">QQ")
 
-#: Of a call: deadline, sent_at, alone, priority. Of a reply: whether a failure follows.
-CALL_HEAD = struct.Struct(">dd?B")
-_ANSWERED, _FAILED = b"\0", b"\1"
+#: Of a call: deadline, sent_at, alone, priority, kind, and where in the arena it and its reply
+#: may begin. Of a reply: whether a payload follows, a failure, or nothing.
+CALL_HEAD = struct.Struct(">dd?BBQ")
+_ANSWERED, _FAILED, _OVER = b"\0", b"\1", b"\2"
+_IS_OVER = Reply(None, None, is_over=True)
 
 UNLIMITED = sys.maxsize
-
-_TENSOR = 1
-_OBJECTS = 2
-_KINDS = "biufcSUmM"
-#: As numpy writes them. It reads much else, some of it as Python.
-_DTYPE = re.compile(r"[<>|][biufcSUmM][1-9][0-9]{0,8}(\[[0-9A-Za-z]{1,20}\])?")
 
 _encode_failure = msgspec.msgpack.Encoder().encode
 _decode_failure = msgspec.msgpack.Decoder(Failure).decode
@@ -59,8 +65,9 @@ class Codec:
     Args:
         arena: of the connection.
         incoming: `Call` on the worker's side: the tensors look into the arena, and the
-            reply is put behind them. `Reply` on the client's: the tensors are copies that
-            outlive the next call, which starts over.
+            reply is put behind them; those that open a stream are copies, since it lasts
+            longer than the next message. `Reply` on the client's: the tensors outlive the next
+            call, because they are copies or because the next call goes elsewhere.
         max_sent: bytes of tensors and frame that are sent at the most.
         max_received: bytes of tensors and frame that are read at the most.
     """
@@ -77,11 +84,13 @@ class Codec:
         self._max_sent = max_sent
         self._max_received = max_received
         self._is_client = incoming is Reply
+        self._copies = False
         self._encoder = msgspec.msgpack.Encoder(enc_hook=self._encode_other)
         self._decoder = msgspec.msgpack.Decoder(ext_hook=self._decode_extension)
         self._objects_decoder = msgspec.msgpack.Decoder(
             tuple[tuple[int, ...], list[Any]], ext_hook=self._decode_extension
         )
+        self._loans = Loans()
         self._start = self._end = HEADER
         self._limit = max_sent
         self._places: list[Place] = []
@@ -95,16 +104,23 @@ class Codec:
             TypeError: a value can be sent neither as msgpack nor as a tensor.
             OverflowError: an integer needs more than 64 bits.
             ValueError: it is longer than `max_sent`.
-            struct.error: there can be no such priority.
+            struct.error: there can be no such priority or kind.
         """
         if self._is_client:
-            self._end = HEADER
+            self._end = self._loans.free_from()
         self._start, self._limit = self._end, self._max_sent
         if isinstance(message, Call):
             head = CALL_HEAD.pack(
-                message.deadline, message.sent_at, message.alone, message.priority
+                message.deadline,
+                message.sent_at,
+                message.alone,
+                message.priority,
+                message.kind,
+                self._start,
             )
             body = head + self._encode_payload(message.payload)
+        elif message.is_over:
+            body = _OVER
         elif message.failure is None:
             body = _ANSWERED + self._encode_payload(message.payload)
         else:
@@ -124,11 +140,12 @@ class Codec:
         Raises:
             ProtocolError: it is malformed, or points out of the arena.
         """
-        self._end = HEADER
+        self._start = self._end = HEADER
         try:
             if spilled:
                 start, length = _PLACE.unpack(body)
-                self._reach(start + length)
+                self._end = start + length
+                self._map()
                 body = memoryview(self.arena.memory)[start : start + length]
             elif len(body) > self._max_received:
                 raise ValueError(f"it takes more than the {self._max_received} bytes allowed")
@@ -146,15 +163,21 @@ class Codec:
         self.arena.close()
 
     def _call(self, body: bytes | bytearray | memoryview) -> Call:
-        deadline, sent_at, alone, priority = CALL_HEAD.unpack_from(body)
-        if priority >= len(PRIORITIES):
-            raise ValueError(f"there is no priority {priority}")
-        return Call(deadline, sent_at, alone, priority, self._payload(body[CALL_HEAD.size :]))
+        deadline, sent_at, alone, priority, kind, start = CALL_HEAD.unpack_from(body)
+        if priority >= len(PRIORITIES) or kind > NEXT:
+            raise ValueError(f"there is no priority {priority} or no kind {kind} of call")
+        self._begin(start)
+        self._copies = kind == OPEN
+        payload = self._payload(body[CALL_HEAD.size :])
+        return Call(deadline, sent_at, alone, priority, payload, kind)
 
     def _reply(self, body: bytes | bytearray | memoryview) -> Reply:
-        if body[0]:
-            return Reply(_decode_failure(body[1:]), None)
-        return Reply(None, self._payload(body[1:]))
+        kind = body[0]
+        if not kind:
+            return Reply(None, self._payload(body[1:]))
+        if kind == _OVER[0]:
+            return _IS_OVER
+        return Reply(_decode_failure(body[1:]), None)
 
     def _encode_payload(self, payload: Any) -> bytes:
         layout, start = self._sent, self._start
@@ -171,44 +194,51 @@ class Codec:
         layout, start = self._received, self._end
         if layout is not None and layout.start == start and layout.body == body:
             self._end = layout.end
-            return layout.copies() if self._is_client else layout.views(self.arena.memory)
+            if not self._is_client:
+                return layout.copies() if self._copies else layout.views(self.arena.memory)
+            return self._lent(layout) if layout.has_long else layout.copies()
         self._places = []
         payload = self._decoder.decode(body)
+        if self._is_client:
+            self._loans.end(self._end)
         # A spilled one is long, and nothing keeps the peer from changing it meanwhile.
-        if start == HEADER and is_named_tensors(payload):
+        if start == self._start and is_named_tensors(payload):
             self._received = Layout.of(payload, bytes(body), self._places, start, self._end)
         return payload
+
+    def _lent(self, layout: Layout) -> dict[str, np.ndarray[Any, Any]]:
+        give = self._loans.give
+        views = layout.views(self.arena.memory)
+        results = {name: give(view) for name, view in views.items()}
+        self._loans.end(layout.end)
+        return results
+
+    def _begin(self, start: int) -> None:
+        """Take note of where a call begins: what lies before it is lent to the caller."""
+        if start < HEADER:
+            raise ValueError("a call begins in the header of the arena")
+        self._start = start
+        if start > self._end:
+            self._end = start
+            self._map()
+        self._check_received()
 
     def _encode_other(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
             return self._encode_array(value)
-        if isinstance(value, np.generic):
-            return value.item()
-        # Django's SafeString, for one: msgspec takes the types themselves only.
-        if isinstance(value, str):
-            return str.__str__(value)
-        if isinstance(value, bytes):
-            return bytes.__bytes__(value)
-        if isinstance(value, int):
-            return int.__int__(value)
-        if isinstance(value, float):
-            return float.__float__(value)
-        if hasattr(value, "__array__"):
-            return self._encode_array(np.asarray(value))
-        raise TypeError(f"a value of type {type(value).__name__} cannot be sent to the model")
+        simple = simplified(value)
+        return self._encode_array(simple) if isinstance(simple, np.ndarray) else simple
 
     def _encode_array(self, value: np.ndarray[Any, Any]) -> msgspec.msgpack.Ext:
         dtype = value.dtype
-        if dtype.kind not in _KINDS or not dtype.itemsize:
-            if dtype.kind not in "OTSU":
-                raise TypeError(f"an array of dtype {dtype} cannot be sent to the model")
+        if not is_plain(dtype):
             objects = (value.shape, value.ravel().tolist())
-            return msgspec.msgpack.Ext(_OBJECTS, self._encoder.encode(objects))
+            return msgspec.msgpack.Ext(OBJECTS, self._encoder.encode(objects))
         start = self._room(value.nbytes)
         view: np.ndarray[Any, Any] = np.ndarray(value.shape, dtype, self.arena.memory, start)
         view[...] = value
         self._places.append(Place(dtype, value.shape, start, view))
-        return msgspec.msgpack.Ext(_TENSOR, _encode_place((dtype.str, value.shape, start)))
+        return msgspec.msgpack.Ext(TENSOR, _encode_place((dtype.str, value.shape, start)))
 
     def _room(self, length: int) -> int:
         start = -(-self._end // ALIGNMENT) * ALIGNMENT
@@ -225,50 +255,35 @@ class Codec:
     def _reach(self, end: int) -> None:
         if end > self._end:
             self._end = end
-            if end - HEADER > self._max_received:
-                raise ValueError(f"it takes more than the {self._max_received} bytes allowed")
-            if end > self.arena.size:
-                self.arena.reach(end)
+            self._check_received()
+            self._map()
+
+    def _check_received(self) -> None:
+        if self._end - self._start > self._max_received:
+            raise ValueError(f"it takes more than the {self._max_received} bytes allowed")
+
+    def _map(self) -> None:
+        if self._end > self.arena.size:
+            self.arena.reach(self._end)
 
     def _decode_extension(self, code: int, data: memoryview) -> Any:
-        if code == _TENSOR:
+        if code == TENSOR:
             name, shape, start = _decode_tensor(data)
-            dtype = _dtype(name)
+            dtype = dtype_named(name)
             if start < HEADER:
                 raise ValueError("a tensor lies in the header of the arena")
-            end = start + dtype.itemsize * _length(shape)
+            end = start + dtype.itemsize * length_of(shape)
             self._reach(end)
             if max(shape, default=0) > self.arena.size:
                 raise ValueError(f"an empty tensor of the shape {list(shape)}")
-            tensor: np.ndarray[Any, Any] = np.ndarray(shape, dtype, self.arena.memory, start)
+            memory = self.arena.memory
+            tensor: np.ndarray[Any, Any] = np.ndarray(shape, dtype, memory, start)
             self._places.append(Place(dtype, shape, start, tensor))
-            return tensor.copy() if self._is_client else tensor
-        if code == _OBJECTS:
+            if not self._is_client:
+                return tensor.copy() if self._copies else tensor
+            # What is remembered must not keep alive what is lent.
+            return self._loans.give(np.ndarray(shape, dtype, memory, start))
+        if code == OBJECTS:
             shape, flat = self._objects_decoder.decode(data)
-            return _objects(flat).reshape(shape)
+            return array_of_objects(flat).reshape(shape)
         raise ValueError(f"an unknown extension {code}")
-
-
-def _length(shape: tuple[int, ...]) -> int:
-    length = 1
-    for axis in shape:
-        if axis < 0:
-            raise ValueError(f"a tensor of the shape {list(shape)}")
-        length *= axis
-    return length
-
-
-def _objects(values: list[Any]) -> np.ndarray[Any, Any]:
-    # np.array() would look into nested lists for further axes.
-    array = np.empty(len(values), dtype=object)
-    for index, value in enumerate(values):
-        array[index] = value
-    return array
-
-
-@lru_cache(maxsize=256)
-def _dtype(name: str) -> np.dtype[Any]:
-    # An array of objects is an array of addresses: never read one from a peer.
-    if not _DTYPE.fullmatch(name):
-        raise ValueError(f"a tensor of dtype {name}")
-    return np.dtype(name)

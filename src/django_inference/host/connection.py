@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import logging
 import socket
-from typing import Any
+import time
 
-from django_inference.engine.batching import Request
-from django_inference.exceptions import InferenceError, InvalidInput, PredictionFailed
+import msgspec
+
+from django_inference.engine.streams import Stream
+from django_inference.exceptions import InvalidInput
 from django_inference.host.arena import Arena
 from django_inference.host.codec import SPILLED, Codec
-from django_inference.host.protocol import LENGTH, MAX_FRAME, Call, Failure, ProtocolError, Reply
-from django_inference.specs import Supervision, one_line
+from django_inference.host.protocol import (
+    LENGTH,
+    MAX_FRAME,
+    NEXT,
+    OPEN,
+    PREDICT,
+    Call,
+    Failure,
+    ProtocolError,
+    Reply,
+)
+from django_inference.specs import Supervision
 
 logger = logging.getLogger("django_inference.worker")
 
@@ -21,11 +33,14 @@ class Hangup(Exception):
 
 
 class Connection:
-    """One client thread's connection, with its arena. One call at a time.
+    """One client thread's connection, with its arena. One call, or one stream, at a time.
 
     Args:
         sock: not blocking.
         rules: with the limits of calls and replies.
+
+    Attributes:
+        answered_at: `time.monotonic()` of the last answer.
     """
 
     def __init__(self, sock: socket.socket, rules: Supervision) -> None:
@@ -34,14 +49,21 @@ class Connection:
         self._codec: Codec | None = None
         self._partial = bytearray()
         self._is_waiting = False
+        self._stream: Stream | None = None
         self.is_closed = False
+        self.answered_at = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has no call that waits for its answer, and no stream."""
+        return not self._is_waiting and self._stream is None
 
     def fileno(self) -> int:
         """The descriptor to wait for."""
         return self._sock.fileno()
 
-    def read(self, buffer: memoryview) -> HostRequest | None:
-        """Return the call, or None while it is not complete.
+    def read(self, buffer: memoryview) -> Call | None:
+        """Return the call, or None while it is not complete. A call of a stream holds it.
 
         Args:
             buffer: scratch space, longer than any frame.
@@ -81,13 +103,15 @@ class Connection:
         if self._partial:
             self._partial = bytearray()
         try:
-            call = self._codec.decode(frame[LENGTH.size :], spilled=length >= SPILLED)
+            call: Call = self._codec.decode(frame[LENGTH.size :], spilled=length >= SPILLED)
         except ProtocolError as error:
             # Without an answer the client would take this process for dead and try again.
             self.reply(Reply(Failure.of(InvalidInput(f"the input cannot be read: {error}")), None))
             raise
+        if call.kind != PREDICT or self._stream is not None:
+            call = self._of_stream(call)
         self._is_waiting = True
-        return HostRequest(self, call)
+        return call
 
     def begins(self, batch: int) -> None:
         """Leave a mark for the client, should the run kill this process."""
@@ -101,6 +125,7 @@ class Connection:
             return
         frame = self._codec.encode(reply)
         self._is_waiting = False
+        self.answered_at = time.monotonic()
         try:
             # One call at a time: the socket's buffer is empty, and a frame is shorter.
             if self._sock.send(frame) != len(frame):
@@ -108,12 +133,31 @@ class Connection:
         except OSError:
             logger.debug("a client left before its answer")
 
+    def end_stream(self) -> None:
+        """Let the engine close the stream, if there is one; calls may follow."""
+        if self._stream is not None:
+            self._stream.is_over = True
+            self._stream = None
+
     def close(self) -> None:
-        """Let go of the socket and of the arena."""
+        """Let go of the socket and of the arena, and of the stream."""
         self.is_closed = True
+        self.end_stream()
         self._sock.close()
         if self._codec is not None:
             self._codec.close()
+
+    def _of_stream(self, call: Call) -> Call:
+        """Put the stream into a call for one of its chunks.
+
+        Raises:
+            ProtocolError: there is none to go on with, or one that is not over.
+        """
+        if (call.kind == NEXT) is (self._stream is None):
+            raise ProtocolError("a stream is opened once, gone on with to its end, or hung up")
+        if call.kind == OPEN:
+            self._stream = Stream(call.payload)
+        return msgspec.structs.replace(call, payload=self._stream)
 
     def _greet(self) -> None:
         """Take the arena, which comes with the first byte."""
@@ -136,35 +180,3 @@ class Connection:
             )
         except ValueError as error:
             raise ProtocolError(str(error)) from error
-
-
-class HostRequest(Request):
-    """A request whose answer goes back over a connection."""
-
-    __slots__ = ("_connection",)
-
-    def __init__(self, connection: Connection, call: Call) -> None:
-        super().__init__(call.payload, call.deadline, call.sent_at, call.alone, call.priority)
-        self._connection = connection
-
-    @property
-    def is_abandoned(self) -> bool:
-        """Whether the client has hung up: it gave up, or is gone."""
-        return self._connection.is_closed
-
-    def begins(self, batch: int) -> None:
-        """Leave a mark for the client, should the run kill this process."""
-        self._connection.begins(batch)
-
-    def answer(self, outcome: Any) -> None:
-        """Send the answer."""
-        if isinstance(outcome, InferenceError):
-            reply = Reply(Failure.of(outcome), None)
-        else:
-            reply = Reply(None, outcome)
-        try:
-            self._connection.reply(reply)
-        except Exception as error:
-            # Whatever the model has returned: an array of another library may raise anything.
-            failure = PredictionFailed(f"the result cannot be sent: {one_line(error)}")
-            self._connection.reply(Reply(Failure.of(failure), None))

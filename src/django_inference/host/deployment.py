@@ -9,14 +9,19 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from django_inference.engine.lifecycle import version_of
+from django_inference.artifacts.records import Copy, StoreSettings
 from django_inference.host.process import WorkerProcess
 from django_inference.host.protocol import Update
+from django_inference.host.replica import Replica
 from django_inference.host.trial import TrialRun
-from django_inference.host.version import Replica, Version
-from django_inference.specs import ModelSpec, State, Status
+from django_inference.host.version import Version
+from django_inference.host.watching import SourceWatch
+from django_inference.specs import CacheCounts, ModelSpec, State, Status
 
 logger = logging.getLogger("django_inference.host")
+
+#: The next version, while its files are being fetched: nobody knows which one it will be.
+PENDING = "pending"
 
 
 class Deployment:
@@ -27,15 +32,23 @@ class Deployment:
         folder: for the sockets of its workers.
         graceful_timeout: seconds that a version which leaves may take.
         on_change: called after each change that a client could notice.
+        store: where copies of what lies elsewhere go.
     """
 
     def __init__(
-        self, alias: str, folder: Path, graceful_timeout: float, on_change: Callable[[], None]
+        self,
+        alias: str,
+        folder: Path,
+        graceful_timeout: float,
+        on_change: Callable[[], None],
+        store: StoreSettings,
     ) -> None:
         self.alias = alias
         self._folder = folder
         self._graceful_timeout = graceful_timeout
         self._notify = on_change
+        self._store = store
+        self._watch = SourceWatch(store, self._source_changed)
         self._declared_at = 0.0
         self._serving: Version | None = None
         self._coming: Version | None = None
@@ -47,10 +60,11 @@ class Deployment:
         self._withdrawn = ""
         #: The version that was rolled back: its files are not loaded again by watching them.
         self._rejected = ""
-        #: What was served when the memory was given back.
-        self._unloaded: ModelSpec | None = None
+        #: What was served when the memory was given back, and what it was loaded from.
+        self._unloaded: tuple[ModelSpec, Copy | None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._quarantine: dict[str, float] = {}
+        self._saved: CacheCounts | None = None
         self._seen_files = ""
 
     @property
@@ -66,7 +80,9 @@ class Deployment:
             if declared_at >= self._declared_at:
                 is_newer, self._declared_at = declared_at > self._declared_at, declared_at
                 is_other, latest.spec = spec != latest.spec, spec
-                if is_newer and version_of(spec) not in (latest.id, self._rejected):
+                if is_newer and latest.files.is_remote:
+                    self._watch.want()
+                if is_newer and latest.id and latest.found() not in (latest.id, self._rejected):
                     # A deploy that has changed files only, such as the runtime's source.
                     self._load(spec)
                     return
@@ -80,7 +96,7 @@ class Deployment:
             self._load(spec)
         elif latest is None:
             # It was unloaded: that makes no older declaration newer than the last.
-            self._load(self._unloaded or spec)
+            self._load(*(self._unloaded or (spec, None)))
 
     def reload(self) -> None:
         """Load the latest declaration again, beside what runs."""
@@ -100,14 +116,14 @@ class Deployment:
             return
         if former is None or latest is None:
             raise LookupError(f"{self.alias!r} has had no other version since the host started.")
-        if version_of(former.spec) != former.id:
+        if former.found() != former.id or not former.files.are_here:
             raise LookupError(
                 f"the files of {self.alias!r} in version {former.id} have been replaced: "
                 "restore them and reload."
             )
         self._withdraw(latest)
         logger.warning("rollback alias=%s %s -> %s", self.alias, latest.id, former.id)
-        self._load(former.spec)
+        self._load(former.spec, former.files.copy, exactly=True)
         self._at_once = self._coming
 
     def promote(self) -> None:
@@ -126,6 +142,10 @@ class Deployment:
         """Count what copies of calls have shown of the version on trial."""
         if self._trial is not None:
             self._trial.compared(version, equal, different, example)
+
+    def saved(self, counts: CacheCounts) -> None:
+        """Count what the cache of one process has saved."""
+        self._saved = counts if self._saved is None else self._saved + counts
 
     def confine(self, digest: str) -> None:
         """Refuse an input that has killed the model twice, for a while."""
@@ -147,7 +167,11 @@ class Deployment:
             self._notify()
         for looked_at in self._versions:
             for replica in looked_at.replicas:
-                if replica.worker is not None and replica.state is State.READY:
+                if replica.worker is None:
+                    continue
+                if replica.worker.state is State.LOADING:
+                    _look_at_load(replica.worker, now)
+                elif replica.state is State.READY:
                     self._look_at(looked_at, replica, replica.worker, now)
         version = self._serving
         if version is None:
@@ -161,6 +185,8 @@ class Deployment:
         ):
             logger.info("idle alias=%s for %.0f s, unloading", self.alias, rules.idle_unload)
             self.unload()
+        elif self._coming is None and version.files.is_remote:
+            self._watch.look(version)
         elif rules.watch and self._coming is None:
             self._look_at_files(version)
 
@@ -169,7 +195,7 @@ class Deployment:
         # A version on trial has not been promoted, and an unload shall not do it.
         latest = self._coming or self._serving
         if latest is not None:
-            self._unloaded = latest.spec
+            self._unloaded = latest.spec, latest.files.copy
         for version in self._versions:
             self._retire(version)
         self._serving = self._coming = self._trial = None
@@ -178,6 +204,7 @@ class Deployment:
     async def stop(self) -> None:
         """Drain everything and return when it is gone."""
         self.unload()
+        await self._watch.stop()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -187,9 +214,11 @@ class Deployment:
         if version is None:
             return Update(State.UNLOADED)
         ready = version.ready
+        # While workers are replaced after their files were, two versions may answer in turns.
+        answering = {worker.version for worker in ready}
         return Update(
             state=version.state,
-            version=version.id if ready else "",
+            version=answering.pop() if len(answering) == 1 else "",
             sockets=tuple(str(worker.socket_path) for worker in ready),
             signature=ready[0].signature if ready else None,
             error=version.error,
@@ -202,26 +231,40 @@ class Deployment:
         """Where it stands, for a person."""
         version = self._serving or self._coming
         if version is None:
-            return Status(alias=self.alias, state=State.UNLOADED)
+            return Status(alias=self.alias, state=State.UNLOADED, cache=self._saved)
         latest = self._coming or version
         ready = version.ready
         return Status(
             alias=self.alias,
             state=version.state,
             version=version.id,
-            next_version="" if latest is version else latest.id,
+            next_version="" if latest is version else latest.id or PENDING,
+            progress=latest.progress,
             trial=self._trial.status() if self._trial is not None else None,
             replicas=tuple(replica.status() for replica in version.replicas),
+            cache=self._saved,
             signature=ready[0].signature if ready else None,
             error=latest.error or version.error,
             retry_after=latest.retry_after,
         )
 
-    def _load(self, spec: ModelSpec) -> None:
+    def _load(
+        self,
+        spec: ModelSpec,
+        copy: Copy | None = None,
+        *,
+        exactly: bool = False,
+        unless_same: bool = False,
+    ) -> None:
         if self._coming is not None:
             self._retire(self._coming)
-        self._coming = Version(spec, self._folder, self._changed)
-        logger.info("loading alias=%s version=%s", spec.alias, self._coming.id)
+        self._coming = Version(
+            spec, self._folder, self._changed, self._store, copy, exactly=exactly
+        )
+        self._coming.unless_same = unless_same
+        # Loading takes all the cores it can get: those who answer meanwhile need them too.
+        self._coming.one_by_one = self._serving is not None
+        logger.info("loading alias=%s version=%s", spec.alias, self._coming.id or PENDING)
         self._coming.scale()
         self._notify()
 
@@ -237,7 +280,11 @@ class Deployment:
 
     def _changed(self) -> None:
         coming = self._coming
-        if coming is not None and len(coming.ready) == len(coming.replicas):
+        if coming is not None and coming.unless_same and self._is_known(coming):
+            self._coming = None
+            self._watch.know(coming.files.copy.tag if coming.files.copy else "")
+            self._retire(coming)
+        elif coming is not None and len(coming.ready) == len(coming.replicas):
             self._coming = None
             rules = coming.spec.supervision
             is_other = self._serving is not None and self._serving.id != coming.id
@@ -263,6 +310,8 @@ class Deployment:
         if old is not None:
             logger.info("traffic moves alias=%s %s -> %s", self.alias, old.id, version.id)
             if old.id != version.id:
+                if self._former is not None:
+                    self._former.files.release()
                 self._former = old
             self._retire(old)
 
@@ -299,7 +348,7 @@ class Deployment:
 
     def _look_at_files(self, version: Version) -> None:
         # Seen the same twice in a row: a copy that is still being written is not loaded.
-        found = version_of(version.spec)
+        found = version.found()
         known = [self._rejected, *(version.id for version in self._versions)]
         if found not in known and found == self._seen_files:
             logger.info("files changed alias=%s %s -> %s", self.alias, version.id, found)
@@ -309,9 +358,28 @@ class Deployment:
     def _retire(self, version: Version) -> None:
         if not version.is_stopping:
             version.is_stopping = True
-            self._keep(version.stop(self._graceful_timeout))
+            self._keep(self._stop(version))
+
+    async def _stop(self, version: Version) -> None:
+        await version.stop(self._graceful_timeout)
+        if version is not self._former:
+            version.files.release()
+
+    def _source_changed(self) -> None:
+        if self._serving is not None and self._coming is None:
+            self._load(self._serving.spec, unless_same=True)
+
+    def _is_known(self, version: Version) -> bool:
+        others = [known.id for known in self._versions if known is not version]
+        return version.id in (self._rejected, *others) if version.id else False
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _look_at_load(worker: WorkerProcess, now: float) -> None:
+    limit = worker.spec.supervision.load_timeout
+    if limit is not None and now - worker.started_at > limit:
+        worker.kill(f"a kill: the load took longer than load_timeout={limit:g} s")

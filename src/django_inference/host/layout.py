@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from numpy import dtype, ndarray
 
+from django_inference.host.lending import LENT_FROM
+
 Array = ndarray[Any, Any]
 
 
@@ -34,7 +36,7 @@ class Layout:
         end: where it is free behind them.
     """
 
-    __slots__ = ("_tensors", "body", "end", "start")
+    __slots__ = ("_tensors", "body", "end", "has_long", "start")
 
     def __init__(
         self, body: bytes, names: list[str], places: list[Place], start: int, end: int
@@ -42,6 +44,7 @@ class Layout:
         self.body = body
         self.start = start
         self.end = end
+        self.has_long = any(place.view.nbytes >= LENT_FROM for place in places)
         self._tensors = [(name, *place) for name, place in zip(names, places, strict=True)]
 
     @classmethod

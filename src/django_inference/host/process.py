@@ -16,12 +16,14 @@ from pathlib import Path
 
 import psutil
 
+from django_inference.artifacts.records import StoreSettings
 from django_inference.host.placement import Placement
 from django_inference.host.protocol import (
     Drain,
     Erred,
     Loaded,
     LoadFailed,
+    Loading,
     ProtocolError,
     Start,
     WorkerMessage,
@@ -29,7 +31,7 @@ from django_inference.host.protocol import (
     read,
 )
 from django_inference.metrics import StatisticsPage
-from django_inference.specs import ErrorReport, ModelSpec, ReplicaStatus, State
+from django_inference.specs import ErrorReport, ModelSpec, Progress, ReplicaStatus, State
 from django_inference.tensors import Signature
 
 logger = logging.getLogger("django_inference.host")
@@ -43,6 +45,7 @@ class WorkerProcess:
         version: of the model.
         socket_path: where it shall listen.
         on_change: called after each change of `state` or `error`.
+        store: where what is made of the artifact is kept.
         index: of the replica among those of its model, which places it.
 
     Attributes:
@@ -50,7 +53,8 @@ class WorkerProcess:
         error: of the load, or the last one that the model's code raised.
         signature: of the loaded model.
         page: its counts, readable while it is busy or dead.
-        ready_at: `time.monotonic()` when the model was loaded.
+        started_at: `time.monotonic()` when the process was started.
+        ready_at: likewise when the model was loaded.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class WorkerProcess:
         version: str,
         socket_path: Path,
         on_change: Callable[[], None],
+        store: StoreSettings,
         index: int = 0,
     ) -> None:
         self.spec = spec
@@ -68,12 +73,16 @@ class WorkerProcess:
         self.error: ErrorReport | None = None
         self.signature: Signature | None = None
         self.load_seconds = 0.0
+        self.device = self.framework = self.weights = ""
         self.pid = 0
         self.page = StatisticsPage()
         self.ready_at = 0.0
         self._index = index
+        self._store = store
         self._on_change = on_change
         self._killed_for = ""
+        self.started_at = time.monotonic()
+        self._stage, self._stage_began = "loading", self.started_at
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
 
@@ -111,7 +120,8 @@ class WorkerProcess:
                 )
             self.pid = self._process.pid
             reader, self._writer = await asyncio.open_unix_connection(sock=ours)
-            start = Start(self.spec, self.version, str(self.socket_path), placement.cores)
+            path = str(self.socket_path)
+            start = Start(self.spec, self.version, path, placement.cores, self._store)
             self._writer.write(pack(start))
             await self._listen(reader)
             code = await self._process.wait()
@@ -160,8 +170,18 @@ class WorkerProcess:
             state=self.state,
             load_seconds=self.load_seconds,
             memory=self.memory,
+            device=self.device,
+            framework=self.framework,
+            weights=self.weights,
             statistics=self.page.read(),
         )
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far its load is; None once that has ended."""
+        if self.state is not State.LOADING:
+            return None
+        return Progress(stage=self._stage, seconds=time.monotonic() - self._stage_began)
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         while True:
@@ -176,8 +196,11 @@ class WorkerProcess:
                     self._process.kill()
                 return
             match message:
-                case Loaded(load_seconds, signature):
+                case Loading(stage):
+                    self._stage, self._stage_began = stage, time.monotonic()
+                case Loaded(load_seconds, signature, device, framework, weights):
                     self.load_seconds, self.signature = load_seconds, signature
+                    self.device, self.framework, self.weights = device, framework, weights
                     logger.info(
                         "model loaded alias=%s version=%s pid=%s seconds=%.2f",
                         *(self.spec.alias, self.version, self.pid, load_seconds),

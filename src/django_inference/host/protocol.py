@@ -7,20 +7,24 @@ Nothing is ever unpickled.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import struct
 import time
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
+from django_inference.artifacts.records import StoreSettings
 from django_inference.exceptions import BY_NAME, InferenceError
-from django_inference.specs import ErrorReport, ModelSpec, State, Status, printable
+from django_inference.specs import CacheCounts, ErrorReport, ModelSpec, State, Status, printable
 from django_inference.tensors import Signature
 
+if TYPE_CHECKING:
+    # Not at run time: a worker is spared its 3 MB.
+    import asyncio
+
 #: Processes that speak different versions never meet: it is part of the socket's path.
-VERSION = 2
+VERSION = 3
 
 #: Longest frame. What is longer goes through the arena; a longer claim is a broken peer.
 MAX_FRAME = 1 << 16
@@ -95,6 +99,13 @@ class Compared(msgspec.Struct, frozen=True, tag=True):
     example: str = ""
 
 
+class Saved(msgspec.Struct, frozen=True, tag=True):
+    """What the cache of one process has saved since it was said last. Answered by an `Update`."""
+
+    alias: str
+    counts: CacheCounts
+
+
 class Confine(msgspec.Struct, frozen=True, tag=True):
     """This input has killed the model twice: refuse it. Answered by an `Update`."""
 
@@ -111,7 +122,7 @@ class Stop(msgspec.Struct, frozen=True, tag=True):
 
 
 ClientMessage: TypeAlias = (
-    Declare | Reload | Unload | Rollback | Promote | Compared | Confine | Inspect | Stop
+    Declare | Reload | Unload | Rollback | Promote | Compared | Saved | Confine | Inspect | Stop
 )
 
 
@@ -141,7 +152,7 @@ class Update(msgspec.Struct, frozen=True, tag=True):
 
     Attributes:
         state: of the version that answers, or of the one being loaded when none does.
-        version: that answers; empty when none does.
+        version: that answers; empty when none does, or two do in turns.
         sockets: paths of its workers' sockets.
         signature: of the model.
         error: why the last load failed.
@@ -180,16 +191,28 @@ HostMessage: TypeAlias = Update | Report | Refusal
 
 
 class Start(msgspec.Struct, frozen=True, tag=True):
-    """Load this model, then answer calls on that socket. Run on these cores only."""
+    """Load this model, then answer calls on that socket.
+
+    Attributes:
+        cores: to run on.
+        store: where what is made of the artifact is kept.
+    """
 
     spec: ModelSpec
     version: str
     socket: str
     cores: tuple[int, ...]
+    store: StoreSettings
 
 
 class Drain(msgspec.Struct, frozen=True, tag=True):
     """Answer what has arrived, then leave."""
+
+
+class Loading(msgspec.Struct, frozen=True, tag=True):
+    """The load has come to this stage (`specs.Progress`)."""
+
+    stage: str
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=True):
@@ -197,6 +220,9 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
 
     load_seconds: float
     signature: Signature | None
+    device: str = ""
+    framework: str = ""
+    weights: str = ""
 
 
 class LoadFailed(msgspec.Struct, frozen=True, tag=True):
@@ -212,20 +238,25 @@ class Erred(msgspec.Struct, frozen=True, tag=True):
 
 
 WorkerOrder: TypeAlias = Start | Drain
-WorkerMessage: TypeAlias = Loaded | LoadFailed | Erred
+WorkerMessage: TypeAlias = Loading | Loaded | LoadFailed | Erred
 
 
 # Between a client and a worker: `Call` and `Reply`, in turns.
 
+#: What a call asks for: a prediction; the first chunk of a stream, which this connection then
+#: carries; the next one. Whoever wants no more of a stream hangs up.
+PREDICT, OPEN, NEXT = range(3)
+
 
 class Call(msgspec.Struct, frozen=True):
-    """One prediction. Times are `time.monotonic()`, which the processes of a machine share."""
+    """One question. Times are `time.monotonic()`, which the processes of a machine share."""
 
     deadline: float
     sent_at: float
     alone: bool
     priority: int
     payload: Any
+    kind: int = PREDICT
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):
@@ -255,10 +286,14 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """The answer to a `Call`: a failure or a payload."""
+    """The answer to a `Call`: a failure, a payload, or that the stream is over.
+
+    After a failure a stream is over, too.
+    """
 
     failure: Failure | None
     payload: Any
+    is_over: bool = False
 
 
 def pack(message: msgspec.Struct) -> bytes:

@@ -25,6 +25,7 @@ class Route:
     def __init__(self, epoch: Epoch, value: int, update: Update, former: Route | None) -> None:
         self._epoch = epoch
         self._value = value
+        self.version = update.version
         self.signature = update.signature
         self.quarantine = update.quarantine
         had: dict[str, deque[Channel]] = former._idle if former is not None else {}

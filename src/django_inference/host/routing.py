@@ -184,7 +184,8 @@ class Routing:
         if self._route is not None:
             self._route.close()
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        # A stream that the garbage collector finds is dropped wherever this thread is just then.
+        self._lock = threading.RLock()
         self._resolving = threading.Lock()
         self._route = None
         self._is_stale = False

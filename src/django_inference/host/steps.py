@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TypeAlias
+from collections.abc import Generator
+from typing import Any, TypeAlias
 
 from django_inference.host.channel import Channel
 from django_inference.host.protocol import ClientMessage, Reply
@@ -73,3 +74,4 @@ class Pause:
 
 
 Step: TypeAlias = Exchange | Resolve | Tell | Pause
+Steps: TypeAlias = Generator[Step, Any, Any]

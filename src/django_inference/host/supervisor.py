@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from filelock import FileLock, Timeout
 
+from django_inference.artifacts.records import StoreSettings
 from django_inference.host.deployment import Deployment
 from django_inference.host.leases import Leases, peer
 from django_inference.host.protocol import (
@@ -27,6 +28,7 @@ from django_inference.host.protocol import (
     Reload,
     Report,
     Rollback,
+    Saved,
     Stop,
     Unload,
     Update,
@@ -54,6 +56,7 @@ class Supervisor:
         linger: seconds without a client process after which it leaves; None: never.
         graceful_timeout: seconds that running calls get at the end.
         memory_budget: resident bytes that all workers together may take, or None.
+        store: where copies of what lies elsewhere go.
     """
 
     def __init__(
@@ -63,11 +66,13 @@ class Supervisor:
         linger: float | None,
         graceful_timeout: float,
         memory_budget: int | None = None,
+        store: StoreSettings | None = None,
     ) -> None:
         self._folder = folder
         self._linger = linger
         self._graceful_timeout = graceful_timeout
         self._memory_budget = memory_budget
+        self._store = store or StoreSettings(str(folder.path / "artifacts"))
         self._leases = Leases()
         self._deployments: dict[str, Deployment] = {}
         self._stopping = asyncio.Event()
@@ -185,6 +190,9 @@ class Supervisor:
             case Compared(alias, version, equal, different, example):
                 self._deployment(alias).compared(version, equal, different, example)
                 send(self._deployment(alias).update())
+            case Saved(alias, counts):
+                self._deployment(alias).saved(counts)
+                send(self._deployment(alias).update())
             case Confine(alias, digest):
                 self._deployment(alias).confine(digest)
                 send(self._deployment(alias).update())
@@ -238,7 +246,8 @@ class Supervisor:
     def _deployment(self, alias: str) -> Deployment:
         if alias not in self._deployments:
             self._deployments[alias] = Deployment(
-                alias, self._folder.workers, self._graceful_timeout, self._on_change
+                *(alias, self._folder.workers, self._graceful_timeout),
+                *(self._on_change, self._store),
             )
         return self._deployments[alias]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 
 from django_inference.specs import PRIORITIES
@@ -19,15 +20,23 @@ class Turns:
         self._free = most
         self._waiting: tuple[deque[asyncio.Future[None]], ...] = tuple(deque() for _ in PRIORITIES)
 
-    async def take(self, priority: int) -> None:
+    async def take(self, priority: int, deadline: float | None = None) -> None:
         """Wait for a turn.
 
         Args:
             priority: index of `specs.PRIORITIES`; within one, who came first is first.
+            deadline: `time.monotonic()`; None waits for ever.
+
+        Raises:
+            TimeoutError: the deadline has passed.
         """
         if self._free:
             self._free -= 1
             return
+        async with asyncio.timeout(None if deadline is None else deadline - time.monotonic()):
+            await self._wait(priority)
+
+    async def _wait(self, priority: int) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[priority].append(turn)
         try:

@@ -3,126 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
-from django_inference.engine.lifecycle import Backoff, version_of
+from django_inference.artifacts.records import Copy, StoreSettings
+from django_inference.engine.lifecycle import version_of
+from django_inference.host.fetching import Files
 from django_inference.host.process import WorkerProcess
-from django_inference.specs import ErrorReport, ModelSpec, ReplicaStatus, State
-
-logger = logging.getLogger("django_inference.host")
-
-#: Seconds between two looks at the files of a model that could not be loaded.
-LOOK = 1.0
+from django_inference.host.replica import Replica
+from django_inference.specs import ErrorReport, ModelSpec, Progress, State
 
 #: Seconds after which a worker is replaced that could not be replaced before.
 REPLACE_AGAIN = 10.0
-
-_serial = itertools.count()
-
-
-class Replica:
-    """Keeps one worker of a version running: starts it, and starts it again.
-
-    Args:
-        version: that it is a replica of.
-        index: its place among them.
-    """
-
-    def __init__(self, version: Version, index: int) -> None:
-        self.index = index
-        self.worker: WorkerProcess | None = None
-        self.restarts = -1
-        self.retry_at = 0.0
-        self._version = version
-        self._loads = Backoff()
-        self._crashes = Backoff(first=0.1, longest=10.0)
-        self.is_leaving = False
-        #: The last crash of any of its workers; it stays when the next one does well.
-        self._crash: ErrorReport | None = None
-        #: Why the last load failed; until one succeeds.
-        self._load_error: ErrorReport | None = None
-        self.task = asyncio.create_task(self._keep_running())
-
-    @property
-    def state(self) -> State:
-        """Of its worker; one that had loaded and then died is on its way back."""
-        if self.worker is None or (self.worker.state is State.FAILED and self.worker.has_loaded):
-            return State.LOADING
-        return self.worker.state
-
-    @property
-    def last_error(self) -> ErrorReport | None:
-        """Of its worker, or of the one before."""
-        worker = self.worker
-        if worker is not None and (worker.error or worker.has_loaded):
-            return worker.error or self._crash
-        return self._load_error or self._crash
-
-    def status(self) -> ReplicaStatus:
-        """Of its worker, with the restarts."""
-        if self.worker is None:
-            return ReplicaStatus(pid=0, state=State.LOADING)
-        return msgspec.structs.replace(
-            self.worker.status(), state=self.state, restarts=max(0, self.restarts)
-        )
-
-    async def stop(self, timeout: float) -> None:
-        """Drain the worker; kill it when it has not left in time."""
-        if self.worker is None or not self.worker.drain():
-            self.task.cancel()
-        _, late = await asyncio.wait([self.task], timeout=timeout)
-        if late:
-            self.task.cancel()
-            await asyncio.wait([self.task])
-
-    async def _keep_running(self) -> None:
-        version = self._version
-        while True:
-            self.restarts += 1
-            loaded = version_of(version.spec)
-            if loaded != version.id:
-                # The files are others than at the last start, and so is what is loaded.
-                logger.info(
-                    "files changed alias=%s %s -> %s", version.spec.alias, version.id, loaded
-                )
-                version.id = loaded
-            path = version.folder / f"{next(_serial):x}-{version.id[:8]}.sock"
-            self.worker = worker = WorkerProcess(
-                version.spec, version.id, path, version.on_change, self.index
-            )
-            try:
-                await worker.run()
-            except OSError as error:
-                # No descriptors, no memory, no processes left: wait like after a bad load.
-                worker.state = State.FAILED
-                worker.error = ErrorReport(message=f"cannot start a worker: {error}")
-                logger.error("cannot start a worker alias=%s: %s", version.spec.alias, error)
-            if worker.has_loaded:
-                self._crash = worker.error or self._crash
-            self._load_error = None if worker.has_loaded else worker.error
-            if worker.state is State.UNLOADED:
-                return
-            if worker.has_loaded:
-                self._loads.succeeded()
-                if worker.has_served:
-                    self._crashes.succeeded()
-                wait = self._crashes.failed()
-            else:
-                wait = self._loads.failed()
-            self.retry_at = time.monotonic() + wait
-            version.on_change()
-            logger.info("restart alias=%s in %.1f s", version.spec.alias, wait)
-            while (remaining := self.retry_at - time.monotonic()) > 0:
-                await asyncio.sleep(min(remaining, LOOK))
-                if version_of(version.spec) != loaded:
-                    # Somebody has mended the file: no reason to wait any longer.
-                    break
 
 
 class Version:
@@ -132,15 +25,53 @@ class Version:
         spec: of the model.
         folder: for the sockets.
         on_change: called after each change.
+        store: where copies of what lies elsewhere go.
+        copy: what is loaded, where that has been fetched before.
+        exactly: no other content will do, when the copy has gone.
+
+    Attributes:
+        id: its digest; empty while its files are still being fetched.
+        files: what is loaded.
+        loadable: the spec, with an artifact on this disk.
+        unless_same: it is dropped when the files turn out to be those that are served.
+        one_by_one: its replicas are loaded one after the other.
     """
 
-    def __init__(self, spec: ModelSpec, folder: Path, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        folder: Path,
+        on_change: Callable[[], None],
+        store: StoreSettings,
+        copy: Copy | None = None,
+        *,
+        exactly: bool = False,
+    ) -> None:
         self.spec = spec
-        self.id = version_of(spec)
+        self.store = store
+        self.files = Files(spec, store, copy, exactly=exactly)
+        self.id = "" if self.files.is_remote and copy is None else self.found()
+        self.loadable = spec
+        self.unless_same = self.one_by_one = False
+        self._has_loaded = False
         self.folder = folder
         self.on_change = on_change
         self.replicas: list[Replica] = []
         self.is_stopping = False
+
+    def found(self) -> str:
+        """The version that a load would give now."""
+        return version_of(self.spec, self.files.content)
+
+    def failed(self) -> None:
+        """A load has failed. What never was loaded is fetched anew: it may be mended there."""
+        workers = [replica.worker for replica in self.replicas]
+        if not self._has_loaded and not any(w is not None and w.has_loaded for w in workers):
+            self.files.doubt()
+
+    def succeeded(self) -> None:
+        """A load has succeeded: from now on these are its files."""
+        self._has_loaded = True
 
     def scale(self) -> list[Replica]:
         """Start the workers that are missing; return those that are too many."""
@@ -179,14 +110,21 @@ class Version:
         return max(0.0, min(r.retry_at for r in self.replicas) - time.monotonic())
 
     @property
+    def progress(self) -> Progress | None:
+        """How far its load is; None where nothing is being loaded."""
+        workers = (replica.worker for replica in self.replicas)
+        stages = (worker.progress for worker in workers if worker is not None)
+        return self.files.progress or next((stage for stage in stages if stage), None)
+
+    @property
     def last_used(self) -> float:
         """`time.monotonic()` of the last answer of any worker."""
         return max((worker.last_used for worker in self.ready), default=time.monotonic())
 
     @property
     def is_running(self) -> bool:
-        """Whether any worker is at work on a batch."""
-        return any(worker.page.run_started for worker in self.ready)
+        """Whether any worker is at work on a batch, or has a stream open."""
+        return any(worker.page.run_started or worker.page.streams for worker in self.ready)
 
     @property
     def memory(self) -> int:
@@ -216,4 +154,6 @@ class Version:
     async def stop(self, timeout: float) -> None:
         """Drain and end every worker."""
         self.is_stopping = True
-        await asyncio.gather(*(replica.stop(timeout) for replica in self.replicas))
+        await asyncio.gather(
+            self.files.stop(), *(replica.stop(timeout) for replica in self.replicas)
+        )

@@ -21,9 +21,9 @@ import threading
 import time
 from importlib import import_module
 
-from django_inference.engine.models import OF_THE_MODEL
+from django_inference.engine.failures import OF_THE_MODEL
 from django_inference.engine.runner import Runner
-from django_inference.host.connection import Connection, Hangup, HostRequest
+from django_inference.host.connection import Connection, Hangup
 from django_inference.host.protocol import (
     LENGTH,
     MAX_FRAME,
@@ -31,12 +31,14 @@ from django_inference.host.protocol import (
     Erred,
     Loaded,
     LoadFailed,
+    Loading,
     ProtocolError,
     Start,
     WorkerOrder,
     pack,
     receive,
 )
+from django_inference.host.request import HostRequest
 from django_inference.host.rundir import LOG_FORMAT, LOG_TIME
 from django_inference.metrics import StatisticsPage
 from django_inference.specs import ErrorReport, PythonEnvironment
@@ -45,6 +47,8 @@ logger = logging.getLogger("django_inference.worker")
 
 FOREVER = float("inf")
 BACKLOG = 1024
+#: Seconds after its last answer for which a client is expected to call again.
+LATELY = 1.0
 #: Seconds without a call after which a draining worker believes that no more will come.
 QUIET = 0.05
 
@@ -64,7 +68,7 @@ class Worker:
             os.sched_setaffinity(0, start.cores)
         self._path = start.socket
         self._spec = start.spec
-        self._runner = Runner(start.spec, page, self._report)
+        self._runner = Runner(start.spec, page, self._report, self._tell, start.store)
         self._reported_at = -FOREVER
         self._connections: dict[int, Connection] = {}
         self._poll = select.poll()
@@ -106,7 +110,11 @@ class Worker:
         # What was made while loading stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        self._control.sendall(pack(Loaded(self._runner.load_seconds, self._runner.signature)))
+        runner = self._runner
+        loaded = Loaded(
+            runner.load_seconds, runner.signature, runner.device, runner.framework, runner.weights
+        )
+        self._control.sendall(pack(loaded))
         return True
 
     def serve(self) -> None:
@@ -114,16 +122,21 @@ class Worker:
         buffer = memoryview(bytearray(LENGTH.size + MAX_FRAME + 1))
         runner = self._runner
         while True:
+            runner.streams.close_abandoned()
+            is_leaving = self._is_draining and not runner.streams
             if runner.waiting:
                 self._admit(buffer, 0.0)
             else:
-                self._admit(buffer, QUIET if self._is_draining else None)
+                self._admit(buffer, QUIET if is_leaving else None)
                 self._wait_for_more(buffer)
             if runner.waiting:
                 runner.step()
-            elif self._is_draining:
+            elif self._is_draining and not runner.streams:
                 runner.close()
                 return
+
+    def _tell(self, stage: str) -> None:
+        self._control.sendall(pack(Loading(stage)))
 
     def _report(self, error: ErrorReport) -> None:
         # One a second is enough to know what is wrong, and a flood would fill the log.
@@ -132,11 +145,19 @@ class Worker:
             self._control.sendall(pack(Erred(error)))
 
     def _wait_for_more(self, buffer: memoryview) -> None:
-        """Give a batch that is not full the time that the options allow."""
+        """Give a batch that is not full the time that the options allow.
+
+        But not while everybody who has called lately waits for this very batch: a lone
+        caller would wait for nobody.
+        """
         options = self._spec.options
+        if not options.max_batch_delay:
+            return
         until = time.monotonic() + options.max_batch_delay
-        while 0 < self._runner.waiting < options.max_batch_size:
-            wait = until - time.monotonic()
+        while self._runner.gains_by_waiting:
+            idle = (each.answered_at for each in self._connections.values() if each.is_idle)
+            expected = max(idle, default=-FOREVER) + LATELY
+            wait = min(until, expected) - time.monotonic()
             if wait <= 0:
                 return
             self._admit(buffer, wait)
@@ -165,8 +186,10 @@ class Worker:
                 self._runner.admit(request)
 
     def _hear(self, fd: int, buffer: memoryview) -> HostRequest | None:
+        connection = self._connections[fd]
         try:
-            return self._connections[fd].read(buffer)
+            call = connection.read(buffer)
+            return HostRequest(connection, call) if call is not None else None
         except (Hangup, ProtocolError) as error:
             if isinstance(error, ProtocolError):
                 logger.warning("dropped a client alias=%s: %s", self._spec.alias, error)

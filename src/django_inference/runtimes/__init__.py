@@ -12,14 +12,25 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from django_inference.artifacts.location import Location, locate
 from django_inference.runtimes.base import BaseRuntime
-from django_inference.runtimes.loading import import_object, nearest
+from django_inference.runtimes.loading import import_object
+from django_inference.words import suggestion
 
 #: The dotted path of each built-in runtime, by its short name.
 BUILT_IN: dict[str, str] = {
     "onnx": "django_inference.runtimes.onnx.OnnxRuntime",
     "tensorflow": "django_inference.runtimes.tensorflow.TensorFlowRuntime",
+    "tensorflow1": "django_inference.runtimes.tensorflow1.TensorFlow1Runtime",
+    "litert": "django_inference.runtimes.litert.LitertRuntime",
+    # Before torch: a folder for a pipeline holds .safetensors, too.
+    "transformers": "django_inference.runtimes.transformers.TransformersRuntime",
+    "torch": "django_inference.runtimes.torch.TorchRuntime",
+    "yolo": "django_inference.runtimes.yolo.YoloRuntime",
+    "ultralytics": "django_inference.runtimes.ultralytics.UltralyticsRuntime",
     "sklearn": "django_inference.runtimes.sklearn.SklearnRuntime",
+    "xgboost": "django_inference.runtimes.xgboost.XgboostRuntime",
+    "lightgbm": "django_inference.runtimes.lightgbm.LightgbmRuntime",
     "callable": "django_inference.runtimes.callable.CallableRuntime",
 }
 
@@ -42,18 +53,21 @@ def resolve(runtime: str | None, artifact: str | None) -> str:
     if len(parts) > 1 and all(part.isidentifier() for part in parts):
         return runtime
     raise LookupError(
-        f"there is no runtime {runtime!r}{nearest(runtime, BUILT_IN)}; "
+        f"there is no runtime {runtime!r}{suggestion(runtime, BUILT_IN)}; "
         f"a runtime is one of {_listed(BUILT_IN)}, or the dotted path of a class or function."
     )
 
 
-def is_built_in(dotted: str) -> bool:
-    """Whether the runtime is this package's own and runs none of the user's code.
+def code_of_user(dotted: str, options: Mapping[str, Any]) -> str | None:
+    """The dotted path of the user's code that a predictor runs; None where it runs none.
 
-    `CallableRuntime` calls a function of the user's, so it needs their import path and
-    settings as much as a runtime of theirs does.
+    That is a runtime of their own, or what they name in an option of a built-in one: it
+    needs their import path and settings just as much.
     """
-    return dotted in BUILT_IN.values() and dotted != BUILT_IN["callable"]
+    if dotted not in BUILT_IN.values():
+        return dotted
+    named = (options.get(option) for option in import_object(dotted).code_options)
+    return next((path for path in named if isinstance(path, str)), None)
 
 
 def create(dotted: str, options: Mapping[str, Any]) -> BaseRuntime:
@@ -91,7 +105,8 @@ def create(dotted: str, options: Mapping[str, Any]) -> BaseRuntime:
 def _by_artifact(artifact: str | None) -> str:
     if artifact is None:
         raise LookupError("without MODEL, RUNTIME must name a runtime class or a function.")
-    names = os.listdir(artifact) if os.path.isdir(artifact) else [artifact]
+    where = _located(artifact)
+    names = os.listdir(artifact) if os.path.isdir(artifact) else [where.name]
     known = []
     for dotted in BUILT_IN.values():
         suffixes = import_object(dotted).suffixes
@@ -99,10 +114,17 @@ def _by_artifact(artifact: str | None) -> str:
             return dotted
         known += suffixes
     raise LookupError(
-        f"no runtime is known for {artifact}, so RUNTIME must name one of {_listed(BUILT_IN)}, "
+        f"no runtime is known for {where}, so RUNTIME must name one of {_listed(BUILT_IN)}, "
         "or the dotted path of a class or function. "
         f"Known by their names are files, and folders with a file, that end in {', '.join(known)}."
     )
+
+
+def _located(artifact: str) -> Location:
+    try:
+        return locate(artifact)
+    except ValueError as error:
+        raise LookupError(f"MODEL: {error}") from error
 
 
 def _check_options(dotted: str, runtime: type[BaseRuntime], options: Mapping[str, Any]) -> None:
@@ -117,7 +139,7 @@ def _check_options(dotted: str, runtime: type[BaseRuntime], options: Mapping[str
             if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         ]
         unknown = [name for name in options if name not in taken]
-        hint = nearest(unknown[0], taken) if unknown else ""
+        hint = suggestion(unknown[0], taken) if unknown else ""
         raise TypeError(
             f"{dotted} does not take these options: {error}{hint}; "
             f"its options are {_listed(taken) or 'none'}."

@@ -9,7 +9,10 @@ processes that must stay small.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from django_inference.exceptions import InvalidInput
 
 if TYPE_CHECKING:
     from django_inference.artifacts import Artifact
@@ -28,14 +31,25 @@ class BaseRuntime(ABC):
         suffixes: names of files that this runtime is chosen for when `RUNTIME` is left out.
         runs_code: suffixes of formats that run code when they are loaded: refused unless
             the predictor is `TRUSTED` or its `SHA256` is pinned.
+        code_options: options that name code of the user's by its dotted path.
         needs_artifact: `MODEL` must be given.
+        can_share_weights: it can keep its weights in memory that all replicas share.
+        share_weights: it is asked to; set before `load`, and never where it cannot.
+        device: where the model runs, such as `cpu` or `cuda:0`; set by `load`.
+        framework: name and version of what runs it, such as `torch 2.13.0`; set by `load`.
     """
 
     requires: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
     suffixes: ClassVar[tuple[str, ...]] = ()
     runs_code: ClassVar[tuple[str, ...]] = ()
+    code_options: ClassVar[tuple[str, ...]] = ()
     needs_artifact: ClassVar[bool] = False
+    can_share_weights: ClassVar[bool] = False
+
+    share_weights: bool = False
+    device: str = ""
+    framework: str = ""
 
     def load(self, artifact: Artifact | None) -> None:
         """Make the model ready to run. Called once, before anything else.
@@ -54,6 +68,27 @@ class BaseRuntime(ABC):
     def postprocess(self, result: Any) -> Any:
         """Turn one result of `predict` into what the caller gets."""
         return result
+
+    def stream(self, item: Any) -> Iterator[Any]:
+        """Yield the result of one item piece by piece. Optional: most models do not stream.
+
+        Each chunk is one short run, made when the caller asks for it; between two of them
+        the model runs for other callers. A caller that wants no more closes the generator.
+
+        Args:
+            item: after `preprocess`.
+
+        Yields:
+            Chunks, which reach the caller as they are, without `postprocess`.
+
+        Raises:
+            InvalidInput: the item does not fit, or the runtime does not stream.
+        """
+        kind = type(self)
+        raise InvalidInput(
+            f"{kind.__module__}.{kind.__qualname__} does not stream: it has no method stream(). "
+            "Call predict_one() instead."
+        )
 
     def warmup(self) -> Any:
         """Return an item to predict before the first request, or None for no warm-up.

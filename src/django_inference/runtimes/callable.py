@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import platform
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django_inference.runtimes.base import Runtime
 from django_inference.runtimes.loading import import_object
@@ -27,6 +28,8 @@ class CallableRuntime(Runtime):
             called once an item.
         **kwargs: keyword arguments of every call.
     """
+
+    code_options: ClassVar[tuple[str, ...]] = ("function",)
 
     def __init__(
         self, *, function: str | Callable[..., Any], batched: bool = True, **kwargs: Any
@@ -55,6 +58,7 @@ class CallableRuntime(Runtime):
             function = import_object(function)
         self._check(function)
         self._call = partial(function, **self._kwargs)
+        self.device, self.framework = "cpu", f"python {platform.python_version()}"
 
     def predict(self, items: list[Any]) -> list[Any]:
         """Call the function: once, or once an item.

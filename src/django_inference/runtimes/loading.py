@@ -1,9 +1,8 @@
-"""What the runtimes share: finding what to load, and saying what was not found."""
+"""What the runtimes share: finding what to load, on how many cores, and what was not found."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from difflib import get_close_matches
+import os
 from errno import ENOENT
 from importlib import import_module
 from pathlib import Path
@@ -69,7 +68,13 @@ def model_file(artifact: Artifact, suffixes: tuple[str, ...]) -> Path:
     )
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ` (did you mean 'x'?)` for the known name that comes closest, or nothing."""
-    matches = get_close_matches(word, list(known), n=1)
-    return f" (did you mean {matches[0]!r}?)" if matches else ""
+def usable_cores() -> int:
+    """The number of cores that this process may use."""
+    # What the model host, or the user, gives each process of several.
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
+    # macOS and Windows cannot bind a process to cores.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

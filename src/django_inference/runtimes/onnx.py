@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django_inference.runtimes.base import TensorRuntime
-from django_inference.runtimes.loading import model_file, nearest, required
+from django_inference.runtimes.loading import model_file, required, usable_cores
+from django_inference.runtimes.onnx_session import Providers, device_of, framework, open_session
+from django_inference.runtimes.onnx_sharing import open_shared
 from django_inference.tensors import Signature, TensorSpec
+from django_inference.words import suggestion
 
 if TYPE_CHECKING:
     from django_inference.artifacts import Artifact
@@ -19,12 +21,14 @@ _ELEMENT = re.compile(r"tensor\((\w+)\)")
 #: Where ONNX's name of an element type is not numpy's.
 _DTYPES = {"float": "float32", "double": "float64", "string": "str"}
 _NOT_IN_NUMPY = ("bfloat16", "float8", "float4", "int4", "uint4", "int2", "uint2")
-_ON_GPU = "CUDAExecutionProvider"
-_ON_CPU = "CPUExecutionProvider"
 
 
 class OnnxRuntime(TensorRuntime):
     """A `.onnx` or `.ort` file, or a folder that holds one beside its external data.
+
+    Where replicas share the weights, the graph is optimised once on this machine and kept
+    with its weights in a file beside it, which every replica maps. They then stay in the
+    order of the file, so some models run slower with batches.
 
     Args:
         providers: execution providers in order of preference, each a name or a
@@ -42,11 +46,12 @@ class OnnxRuntime(TensorRuntime):
     extra: ClassVar[str] = "onnx"
     suffixes: ClassVar[tuple[str, ...]] = (".onnx", ".ort")
     needs_artifact: ClassVar[bool] = True
+    can_share_weights: ClassVar[bool] = True
 
     def __init__(
         self,
         *,
-        providers: Sequence[str | Sequence[Any]] | None = None,
+        providers: Providers | None = None,
         threads: int | None = None,
         session_options: Mapping[str, Any] | None = None,
         outputs: Sequence[str] | None = None,
@@ -58,6 +63,7 @@ class OnnxRuntime(TensorRuntime):
         self._names: list[str] = []
         self._text: list[str] = []
         self._run: Any = None
+        self._weights: Any = None
 
     def load(self, artifact: Artifact | None) -> None:
         """Open a session and read its signature.
@@ -65,15 +71,18 @@ class OnnxRuntime(TensorRuntime):
         Raises:
             ValueError: an option does not fit this model or this machine.
         """
-        import onnxruntime
-
-        # A site's models and their use are nobody else's business.
-        onnxruntime.disable_telemetry_events()
-        file = model_file(required(artifact), self.suffixes)
-        session = onnxruntime.InferenceSession(
-            str(file), self._options(onnxruntime.SessionOptions()), self._chosen(onnxruntime)
-        )
-        self._refuse_fallback(session.get_providers())
+        artifact = required(artifact)
+        file = model_file(artifact, self.suffixes)
+        how: dict[str, Any] = {
+            "providers": self._providers,
+            "threads": self._threads,
+            "session_options": self._session_options,
+        }
+        if self.share_weights:
+            session, self._weights = open_shared(artifact, file, **how)
+        else:
+            session = open_session(file, **how)
+        self.device, self.framework = device_of(session), framework()
         inputs = tuple(_spec(node) for node in session.get_inputs())
         outputs = tuple(_spec(node) for node in self._outputs(session.get_outputs()))
         # An input with no axes is one whose shape the file does not say.
@@ -92,37 +101,7 @@ class OnnxRuntime(TensorRuntime):
 
     def close(self) -> None:
         """Free the session."""
-        self._run = None
-
-    def _options(self, options: Any) -> Any:
-        options.intra_op_num_threads = self._threads
-        for name, value in self._session_options.items():
-            if "." in name:
-                options.add_session_config_entry(name, str(value))
-            else:
-                _set(options, name, value)
-        return options
-
-    def _chosen(self, onnxruntime: Any) -> list[str | tuple[Any, ...]]:
-        available = onnxruntime.get_available_providers()
-        if self._providers is None:
-            return [name for name in (_ON_GPU, _ON_CPU) if name in available]
-        for name in map(_provider_name, self._providers):
-            if name not in available:
-                raise ValueError(
-                    f"the execution provider {name!r} is not in this build of ONNX Runtime"
-                    f"{nearest(name, available)}; it has {', '.join(available)}."
-                )
-        # A pair that came through settings in JSON or msgpack is a list.
-        return [each if isinstance(each, str) else tuple(each) for each in self._providers]
-
-    def _refuse_fallback(self, running: Sequence[str]) -> None:
-        missing = {_provider_name(each) for each in self._providers or ()} - set(running)
-        if missing:
-            raise ValueError(
-                f"ONNX Runtime could not start {', '.join(sorted(missing))} and fell back to "
-                f"{', '.join(running)}; its log says why."
-            )
+        self._run = self._weights = None
 
     def _outputs(self, nodes: Sequence[Any]) -> list[Any]:
         if self._wanted is None:
@@ -131,22 +110,10 @@ class OnnxRuntime(TensorRuntime):
         for name in self._wanted:
             if name not in by_name:
                 raise ValueError(
-                    f"the model has no output {name!r}{nearest(name, by_name)}; "
+                    f"the model has no output {name!r}{suggestion(name, by_name)}; "
                     f"it has {', '.join(by_name)}."
                 )
         return [by_name[name] for name in self._wanted]
-
-
-def usable_cores() -> int:
-    """The number of cores that this process may use."""
-    # macOS and Windows cannot bind a process to cores.
-    # What the model host, or the user, gives each process of several.
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdecimal() and int(given):
-        return int(given)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _spec(node: Any) -> TensorSpec:
@@ -159,32 +126,6 @@ def _spec(node: Any) -> TensorSpec:
         )
     shape = tuple(axis if isinstance(axis, int) and axis >= 0 else -1 for axis in node.shape)
     return TensorSpec(node.name, _DTYPES.get(element[1], element[1]), shape)
-
-
-def _provider_name(provider: str | Sequence[Any]) -> str:
-    return provider if isinstance(provider, str) else str(provider[0])
-
-
-def _set(options: Any, name: str, value: Any) -> None:
-    settable = [each for each in dir(options) if not each.startswith("_")]
-    settable = [each for each in settable if not callable(getattr(options, each))]
-    if name not in settable:
-        raise ValueError(
-            f"session_options has no attribute {name!r}{nearest(name, settable)}; "
-            f"it has {', '.join(settable)}."
-        )
-    members = getattr(type(getattr(options, name)), "__members__", None)
-    if members is not None and isinstance(value, str):
-        if value not in members:
-            raise ValueError(
-                f"session_options: {name} cannot be {value!r}{nearest(value, members)}; "
-                f"it is one of {', '.join(members)}."
-            )
-        value = members[value]
-    try:
-        setattr(options, name, value)
-    except TypeError as error:
-        raise ValueError(f"session_options: {name} cannot be {value!r}.") from error
 
 
 def _as_text(tensor: Any) -> Any:

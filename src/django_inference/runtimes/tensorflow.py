@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django_inference.runtimes.base import TensorRuntime
-from django_inference.runtimes.loading import model_file, nearest, required
+from django_inference.runtimes.loading import model_file, required
 from django_inference.tensors import Signature, TensorSpec
+from django_inference.words import suggestion
 
 if TYPE_CHECKING:
     from django_inference.artifacts import Artifact
@@ -70,6 +71,8 @@ class TensorFlowRuntime(TensorRuntime):
         import tensorflow as tf
 
         _set_up_devices(tf, self._threads)
+        self.device = "cuda:0" if tf.config.list_physical_devices("GPU") else "cpu"
+        self.framework = f"tensorflow {tf.__version__}"
         if file.name == _SAVED_MODEL:
             self._load_saved_model(tf, file.parent)
         else:
@@ -96,7 +99,7 @@ class TensorFlowRuntime(TensorRuntime):
         name = self._signature_name
         if name not in model.signatures:
             raise ValueError(
-                f"{folder} has no signature {name!r}{nearest(name, model.signatures)}; "
+                f"{folder} has no signature {name!r}{suggestion(name, model.signatures)}; "
                 f"it has {', '.join(model.signatures) or 'none'}."
             )
         function = model.signatures[name]

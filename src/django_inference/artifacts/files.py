@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from django_inference.artifacts.records import StoreSettings
+    from django_inference.artifacts.store import Derived
 
 
 class Artifact(os.PathLike[str]):
@@ -17,12 +22,21 @@ class Artifact(os.PathLike[str]):
         path: absolute.
         sha256: what the content must hash to, or None.
         trusted: it may run code when it is loaded.
+        store: where what is made of it is kept; None: nowhere.
     """
 
-    def __init__(self, path: str | Path, *, sha256: str | None = None, trusted: bool = False):
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        sha256: str | None = None,
+        trusted: bool = False,
+        store: StoreSettings | None = None,
+    ) -> None:
         self.path = Path(path)
         self.sha256 = sha256
         self.trusted = trusted or sha256 is not None
+        self._store = store
 
     def __fspath__(self) -> str:
         """The path, as `open()` takes it."""
@@ -69,6 +83,29 @@ class Artifact(os.PathLike[str]):
         for file in self.files():
             listing.update(f"{_sha256(file)}  {file.relative_to(self.path).as_posix()}\n".encode())
         return listing.hexdigest()
+
+    def derived(self, name: str, make: Callable[[Path], None]) -> Derived:
+        """Return a folder that is made of it once on this machine, and again when it changes.
+
+        Args:
+            name: of what is made, and of how: another way to make it needs another name.
+            make: fills the empty folder that it is given.
+
+        Returns:
+            The folder, which stays while this object is kept.
+
+        Raises:
+            ValueError: there is nowhere to keep it.
+            Exception: whatever `make` raises.
+        """
+        # Nothing but this needs a lock, or the store.
+        from django_inference.artifacts.store import Store
+
+        if self._store is None:
+            raise ValueError(f"there is no folder for what is made of {self}.")
+        # Reading 200 MB for a digest would take longer than loading them.
+        seen = hashlib.sha256(f"{self.path}\0{self.fingerprint()}".encode(errors="surrogatepass"))
+        return Store(self._store).derived(seen.hexdigest()[:32], name, make)
 
     def verify(self) -> None:
         """Compare the content with the pinned digest, if there is one.

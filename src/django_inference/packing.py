@@ -1,0 +1,189 @@
+"""Values as bytes: msgpack, with arrays as extensions of their dtype, shape and content.
+
+The model host's `codec` writes the same values with their arrays beside them, in the arena;
+what the two have in common is here. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec.msgpack import Ext
+
+#: Codes of the msgpack extensions.
+TENSOR, OBJECTS = 1, 2
+#: Kinds of dtype whose arrays are plain memory.
+PLAIN_KINDS = "biufcSUmM"
+
+Array = np.ndarray[Any, Any]
+
+#: As numpy writes them. It reads much else, some of it as Python.
+_DTYPE = re.compile(r"[<>|][biufcSUmM][1-9][0-9]{0,8}(\[[0-9A-Za-z]{1,20}\])?")
+_HEAD = struct.Struct(">I")
+#: An empty array may claim any length of its other axes, which lists of it would have.
+_LONGEST_AXIS_OF_NOTHING = 1 << 20
+
+
+def pack(value: Any) -> bytes:
+    """Encode what a model takes or gives.
+
+    Raises:
+        TypeError: a value is of a type that cannot travel.
+        OverflowError: an integer needs more than 64 bits.
+    """
+    return _encoder.encode(value)
+
+
+def unpack(packed: bytes) -> Any:
+    """Decode what `pack` has written; the arrays are the caller's own.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        return _decoder.decode(packed)
+    except (msgspec.DecodeError, TypeError, struct.error, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def digest_of(payload: Any) -> str:
+    """What two equal inputs have in common: 32 hexadecimal digits; empty where none is found.
+
+    Equal are inputs that a model cannot tell apart once they have travelled. Empty for what
+    cannot travel.
+    """
+    try:
+        encoded = _digester.encode(payload)
+    except Exception:
+        # An array of another library may raise anything.
+        return ""
+    return hashlib.blake2b(encoded, digest_size=16).hexdigest()
+
+
+def simplified(value: Any) -> Any:
+    """An array, or a plain value, for what msgspec does not know.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    # Django's SafeString, for one: msgspec takes the types themselves only.
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, bytes):
+        return bytes.__bytes__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if hasattr(value, "__array__"):
+        return np.asarray(value)
+    raise TypeError(f"a value of type {type(value).__name__} cannot be sent to the model")
+
+
+def is_plain(dtype: np.dtype[Any]) -> bool:
+    """Whether arrays of it are plain memory; else their objects are what travels.
+
+    Raises:
+        TypeError: neither can travel.
+    """
+    if dtype.kind in PLAIN_KINDS and dtype.itemsize:
+        return True
+    if dtype.kind not in "OTSU":
+        raise TypeError(f"an array of dtype {dtype} cannot be sent to the model")
+    return False
+
+
+@lru_cache(maxsize=256)
+def dtype_named(name: str) -> np.dtype[Any]:
+    """The dtype that `dtype.str` says.
+
+    Raises:
+        ValueError: it is none that may be read.
+    """
+    # An array of objects is an array of addresses: never read one from elsewhere.
+    if not _DTYPE.fullmatch(name):
+        raise ValueError(f"a tensor of dtype {name}")
+    return np.dtype(name)
+
+
+def length_of(shape: tuple[int, ...]) -> int:
+    """How many elements an array of the shape has.
+
+    Raises:
+        ValueError: there can be no such array.
+    """
+    length = 1
+    for axis in shape:
+        if axis < 0:
+            raise ValueError(f"a tensor of the shape {list(shape)}")
+        length *= axis
+    return length
+
+
+def array_of_objects(values: list[Any]) -> Array:
+    """An array with one axis. `np.array()` would look into nested lists for further axes."""
+    array = np.empty(len(values), dtype=object)
+    for index, value in enumerate(values):
+        array[index] = value
+    return array
+
+
+def _pack_other(value: Any) -> Any:
+    if not isinstance(value, np.ndarray):
+        value = simplified(value)
+        if not isinstance(value, np.ndarray):
+            return value
+    if not is_plain(value.dtype):
+        return Ext(OBJECTS, _encoder.encode((value.shape, value.ravel().tolist())))
+    head = _heads.encode((value.dtype.str, value.shape))
+    return Ext(TENSOR, b"".join((_HEAD.pack(len(head)), head, value.tobytes())))
+
+
+def _unpack_extension(code: int, data: memoryview) -> Any:
+    if code == OBJECTS:
+        shape, flat = _objects_decoder.decode(data)
+        return array_of_objects(flat).reshape(shape)
+    if code != TENSOR:
+        raise ValueError(f"an unknown extension {code}")
+    (length,) = _HEAD.unpack_from(data)
+    start = _HEAD.size + length
+    name, shape = _heads_decoder.decode(data[_HEAD.size : start])
+    dtype = dtype_named(name)
+    if length_of(shape) * dtype.itemsize != len(data) - start:
+        raise ValueError(f"{len(data) - start} bytes for a tensor {name} of {list(shape)}")
+    if 0 in shape and max(shape) > _LONGEST_AXIS_OF_NOTHING:
+        raise ValueError(f"an empty tensor of the shape {list(shape)}")
+    tensor: Array = np.ndarray(shape, dtype, data, start)
+    return tensor.copy()
+
+
+def _digest_other(value: Any) -> Any:
+    if not hasattr(value, "__array__"):
+        return simplified(value)
+    array = np.asarray(value)
+    if not is_plain(array.dtype):
+        if not array.shape:
+            raise TypeError(f"a value of type {type(value).__name__}")
+        return Ext(OBJECTS, _digester.encode((array.shape, array.ravel().tolist())))
+    content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    # Each array by a digest of its own, so that a long one is not copied.
+    digest = hashlib.blake2b(content.data, digest_size=16).digest()
+    return Ext(TENSOR, _heads.encode((array.dtype.str, array.shape)) + digest)
+
+
+_heads = msgspec.msgpack.Encoder()
+_heads_decoder = msgspec.msgpack.Decoder(tuple[str, tuple[int, ...]])
+_encoder = msgspec.msgpack.Encoder(enc_hook=_pack_other)
+_decoder = msgspec.msgpack.Decoder(ext_hook=_unpack_extension)
+_objects_decoder = msgspec.msgpack.Decoder(
+    tuple[tuple[int, ...], list[Any]], ext_hook=_unpack_extension
+)
+_digester = msgspec.msgpack.Encoder(enc_hook=_digest_other, order="deterministic")

@@ -1,0 +1,125 @@
+"""Sessions of ONNX Runtime, for every runtime that opens one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from django_inference.words import suggestion
+
+#: Names of execution providers, or pairs of a name and its options.
+Providers: TypeAlias = Sequence[str | Sequence[Any]]
+
+_ON_GPU = "CUDAExecutionProvider"
+ON_CPU = "CPUExecutionProvider"
+_NVIDIA = (_ON_GPU, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
+
+
+def open_session(
+    file: Path,
+    *,
+    providers: Providers | None,
+    threads: int,
+    session_options: Mapping[str, Any],
+) -> Any:
+    """Return an `onnxruntime.InferenceSession`.
+
+    Args:
+        file: of the model.
+        providers: that must run it, in order of preference; None for CUDA where the
+            installed build has it, then the CPU.
+        threads: that one operator is spread over; 0 lets ONNX Runtime choose.
+        session_options: attributes of `onnxruntime.SessionOptions`, enumerations by name;
+            a name with a dot is a configuration entry.
+
+    Raises:
+        ValueError: an option does not fit this build or this machine.
+    """
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    for name, value in session_options.items():
+        if "." in name:
+            options.add_session_config_entry(name, str(value))
+        else:
+            _set(options, name, value)
+    chosen = _chosen(providers, onnxruntime.get_available_providers())
+    session = onnxruntime.InferenceSession(str(file), options, chosen)
+    _refuse_fallback(providers or (), session.get_providers())
+    return session
+
+
+def import_onnxruntime() -> Any:
+    """Import ONNX Runtime, so that it neither reports what it runs nor marks this machine.
+
+    A site's models and their use are nobody else's business.
+    """
+    # Newer ones ask for this when they are imported, older ones when they are told to.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
+
+
+def device_of(session: Any) -> str:
+    """Where a session runs: `cpu`, `cuda:0`, or its first execution provider, as in `coreml`."""
+    first: str = session.get_providers()[0]
+    if first in _NVIDIA:
+        return f"cuda:{session.get_provider_options()[first]['device_id']}"
+    return first.removesuffix("ExecutionProvider").lower()
+
+
+def framework() -> str:
+    """The name and the version of what runs the sessions."""
+    return f"onnxruntime {import_onnxruntime().__version__}"
+
+
+def _chosen(providers: Providers | None, available: Sequence[str]) -> list[str | tuple[Any, ...]]:
+    if providers is None:
+        return [name for name in (_ON_GPU, ON_CPU) if name in available]
+    for name in map(_name, providers):
+        if name not in available:
+            raise ValueError(
+                f"the execution provider {name!r} is not in this build of ONNX Runtime"
+                f"{suggestion(name, available)}; it has {', '.join(available)}."
+            )
+    # A pair that came through settings in JSON or msgpack is a list.
+    return [each if isinstance(each, str) else tuple(each) for each in providers]
+
+
+def _refuse_fallback(providers: Providers, running: Sequence[str]) -> None:
+    missing = set(map(_name, providers)) - set(running)
+    if missing:
+        raise ValueError(
+            f"ONNX Runtime could not start {', '.join(sorted(missing))} and fell back to "
+            f"{', '.join(running)}; its log says why."
+        )
+
+
+def _name(provider: str | Sequence[Any]) -> str:
+    return provider if isinstance(provider, str) else str(provider[0])
+
+
+def _set(options: Any, name: str, value: Any) -> None:
+    settable = [each for each in dir(options) if not each.startswith("_")]
+    settable = [each for each in settable if not callable(getattr(options, each))]
+    if name not in settable:
+        raise ValueError(
+            f"session_options has no attribute {name!r}{suggestion(name, settable)}; "
+            f"it has {', '.join(settable)}."
+        )
+    members = getattr(type(getattr(options, name)), "__members__", None)
+    if members is not None and isinstance(value, str):
+        if value not in members:
+            raise ValueError(
+                f"session_options: {name} cannot be {value!r}{suggestion(value, members)}; "
+                f"it is one of {', '.join(members)}."
+            )
+        value = members[value]
+    try:
+        setattr(options, name, value)
+    except TypeError as error:
+        raise ValueError(f"session_options: {name} cannot be {value!r}.") from error

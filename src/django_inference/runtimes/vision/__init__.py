@@ -1,0 +1,3 @@
+"""What the runtimes that look at pictures share."""
+
+from __future__ import annotations

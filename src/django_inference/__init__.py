@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from django_inference.backends.degraded import degraded
     from django_inference.conf import InvalidPredictor
     from django_inference.exceptions import (
         InferenceError,
@@ -47,6 +48,7 @@ __all__ = [
     "Signature",
     "TensorRuntime",
     "TensorSpec",
+    "degraded",
     "predictor",
     "predictors",
 ]
@@ -56,6 +58,7 @@ __version__ = "0.1.0"
 _HOME = {
     "InvalidPredictor": "conf",
     "Predictor": "handle",
+    "degraded": "backends.degraded",
     "predictor": "registry",
     "predictors": "registry",
     "Runtime": "runtimes.base",

@@ -19,6 +19,8 @@ class InferenceConfig(AppConfig):
 
         register(checks.check_predictors, checks.TAG)
         register(checks.check_backends, checks.TAG)
+        register(checks.check_rest, checks.TAG)
         register(checks.check_host, checks.TAG)
+        register(checks.check_serve, checks.TAG)
         register(checks.check_middleware, checks.TAG)
         setting_changed.connect(registry.reset, dispatch_uid="django_inference.registry.reset")

@@ -1,4 +1,4 @@
-"""What `manage.py check` says about `INFERENCE` and `INFERENCE_HOST`.
+"""What `manage.py check` says about `INFERENCE`, `INFERENCE_HOST` and `INFERENCE_SERVE`.
 
 Everything is looked at, so that one mistake does not hide the next. Each kind of mistake
 has an ID of its own, listed in docs/reference/checks.md.
@@ -21,8 +21,12 @@ from django_inference.conf import (
     examine_host,
     examine_options,
     examine_predictor,
+    examine_rest_classes,
+    examine_serve,
+    examine_serve_hooks,
     raw_predictors,
 )
+from django_inference.conf.fallbacks import fallback_mistake, fallbacks_of
 
 TAG = "inference"
 MIDDLEWARE = "django_inference.middleware.InferenceMiddleware"
@@ -55,6 +59,15 @@ def check_backends(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+def check_rest(**kwargs: Any) -> list[CheckMessage]:
+    """Import the classes that each predictor's `REST` names."""
+    return [
+        _error(mistake)
+        for predictor, _ in _predictors()
+        for mistake in examine_rest_classes(predictor.alias, predictor.rest)
+    ]
+
+
 def check_host(**kwargs: Any) -> list[CheckMessage]:
     """Look at `INFERENCE_HOST`."""
     host, mistakes = examine_host()
@@ -66,6 +79,23 @@ def check_host(**kwargs: Any) -> list[CheckMessage]:
                 hint="Set it to the path of the interpreter that the models' frameworks are "
                 "installed for.",
                 id="django_inference.E024",
+            )
+        )
+    return found
+
+
+def check_serve(**kwargs: Any) -> list[CheckMessage]:
+    """Look at `INFERENCE_SERVE`, and import what it names."""
+    serve, mistakes = examine_serve()
+    found: list[CheckMessage] = [_error(each) for each in mistakes + examine_serve_hooks(serve)]
+    open_to = [address for address in (serve.grpc, serve.rest) if address and _is_open(address)]
+    if open_to and serve.authentication is None and serve.client_ca is None:
+        found.append(
+            Warning(
+                "INFERENCE_SERVE: whoever reaches "
+                f"{' or '.join(open_to)} may call every model: nothing says whose call it is.",
+                hint="Set INFERENCE_SERVE['AUTHENTICATION'], or listen at 127.0.0.1 only.",
+                id="django_inference.W005",
             )
         )
     return found
@@ -84,6 +114,11 @@ def check_middleware(**kwargs: Any) -> list[CheckMessage]:
             id="django_inference.W001",
         )
     ]
+
+
+def _is_open(address: str) -> bool:
+    name = address.rpartition(":")[0].strip("[]")
+    return name not in ("localhost", "::1") and not name.startswith("127.")
 
 
 def _predictors() -> Iterator[tuple[PredictorSettings, list[InvalidPredictor]]]:
@@ -106,11 +141,26 @@ def _check_backend(
     except InvalidPredictor as mistake:
         yield _error(mistake)
         return
-    yield from map(_error, examine_options(predictor, backend.options_class))
+    wrong = examine_options(predictor, backend.options_class)
+    yield from map(_error, wrong)
+    if nowhere := fallback_mistake(predictor.alias, fallbacks_of(raw_predictors())):
+        yield _error(nowhere)
+    if not any(mistake.key == "cache" for mistake in wrong):
+        yield from map(_error, _cache_mistakes(predictor))
     told = {
         f"django_inference.{number}" for key in mistaken for number in _CONSEQUENCES.get(key, ())
     }
     yield from (message for message in backend.check(predictor) if message.id not in told)
+
+
+def _cache_mistakes(predictor: PredictorSettings) -> list[InvalidPredictor]:
+    cache = predictor.options.get("cache")
+    if cache is None:
+        return []
+    # Not at the top: a site that keeps no answers is spared the clients of caches.
+    from django_inference.backends.cache_bytes import mistakes_in
+
+    return mistakes_in(predictor.alias, cache)
 
 
 def _is_inference_middleware(dotted: str) -> bool:

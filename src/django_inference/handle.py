@@ -7,12 +7,22 @@ Not in a module named `predictor`: a submodule of that name would hide the objec
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+)
 from typing import Any
 
 import msgspec
 
 from django_inference.backends.base import BaseBackend
+from django_inference.backends.fallback import WithFallback
+from django_inference.backends.front import Front
 from django_inference.specs import Priority, Status
 from django_inference.tensors import Signature
 
@@ -27,11 +37,13 @@ class Predictor:
     Attributes:
         alias: its name in `INFERENCE`.
         backend: where it runs.
+        front: what calls go to: the backend, or the backend with its fallback.
     """
 
-    def __init__(self, backend: BaseBackend) -> None:
+    def __init__(self, backend: BaseBackend, fallback: Callable[[], Front] | None = None) -> None:
         self.alias = backend.alias
         self.backend = backend
+        self.front: Front = backend if fallback is None else WithFallback(backend, fallback)
 
     def __repr__(self) -> str:
         """As in `<Predictor 'detector' on HostBackend>`."""
@@ -52,13 +64,13 @@ class Predictor:
             `{name: array}` for tensors, with as many rows; a list with one result an item
             for a list.
         """
-        return self.backend.predict(inputs, timeout=timeout, priority=priority)
+        return self.front.predict(inputs, timeout=timeout, priority=priority)
 
     async def apredict(
         self, inputs: Any, *, timeout: float | None = None, priority: Priority = "normal"
     ) -> Any:
         """As `predict`, to be awaited."""
-        return await self.backend.apredict(inputs, timeout=timeout, priority=priority)
+        return await self.front.apredict(inputs, timeout=timeout, priority=priority)
 
     def predict_one(
         self, item: Any, *, timeout: float | None = None, priority: Priority = "normal"
@@ -68,13 +80,39 @@ class Predictor:
         Returns:
             Its one result; for tensors `{name: array}` without the batch axis.
         """
-        return self.backend.predict_one(item, timeout=timeout, priority=priority)
+        return self.front.predict_one(item, timeout=timeout, priority=priority)
 
     async def apredict_one(
         self, item: Any, *, timeout: float | None = None, priority: Priority = "normal"
     ) -> Any:
         """As `predict_one`, to be awaited."""
-        return await self.backend.apredict_one(item, timeout=timeout, priority=priority)
+        return await self.front.apredict_one(item, timeout=timeout, priority=priority)
+
+    def stream(
+        self, item: Any, *, timeout: float | None = None, priority: Priority = "normal"
+    ) -> Generator[Any, None, None]:
+        """Predict one item, and take its result piece by piece, as the model makes it.
+
+        Nothing is sent before the first chunk is asked for, and none is made ahead of it.
+        Whoever wants no more closes the generator (leaving a loop does so, sooner or later):
+        that ends the generation.
+
+        Args:
+            item: as for `predict_one`, of a model whose runtime has a method `stream`.
+            timeout: seconds to wait for each chunk; for the first one, the wait for a model
+                that is still being loaded is among them.
+            priority: of each chunk.
+
+        Yields:
+            The chunks. An error ends the stream.
+        """
+        return self.front.stream(item, timeout=timeout, priority=priority)
+
+    def astream(
+        self, item: Any, *, timeout: float | None = None, priority: Priority = "normal"
+    ) -> AsyncGenerator[Any, None]:
+        """As `stream`, for `async for`."""
+        return self.front.astream(item, timeout=timeout, priority=priority)
 
     def map(self, items: Iterable[Any], *, timeout: float | None = None) -> Iterator[Any]:
         """Predict many items, spread over batches and replicas.
@@ -87,13 +125,13 @@ class Predictor:
             One result an item, in order. The first item that cannot be predicted raises,
             after the results of those before it.
         """
-        return self.backend.map(items, timeout=timeout)
+        return self.front.map(items, timeout=timeout)
 
     def amap(
         self, items: Iterable[Any] | AsyncIterable[Any], *, timeout: float | None = None
     ) -> AsyncIterator[Any]:
         """As `map`, for `async for`."""
-        return self.backend.amap(items, timeout=timeout)
+        return self.front.amap(items, timeout=timeout)
 
     @property
     def signature(self) -> Signature | None:
@@ -111,7 +149,14 @@ class Predictor:
         """How the predictor fares. Loads nothing, starts nothing, and is quick."""
         status = self.backend.status()
         kind = type(self.backend)
-        return msgspec.structs.replace(status, backend=f"{kind.__module__}.{kind.__qualname__}")
+        cached = self.backend.cached
+        return msgspec.structs.replace(
+            status,
+            backend=f"{kind.__module__}.{kind.__qualname__}",
+            # What somebody has summed up is more than what was counted here.
+            cache=status.cache if cached is None else status.cache or cached.counts.here(),
+            fallback=self.front.counts if isinstance(self.front, WithFallback) else None,
+        )
 
     async def astatus(self) -> Status:
         """As `status`, to be awaited."""

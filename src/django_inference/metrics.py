@@ -17,7 +17,7 @@ LATENCIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.
 # Every slot is eight bytes: an unsigned integer or a double.
 _REQUESTS, _FAILURES, _EXPIRED, _ROWS, _BATCHES = range(5)
 _RUN_SECONDS, _RUN_STARTED = 5, 6
-_REFUSED, _ABANDONED, _LAST_ANSWER = 7, 8, 9
+_REFUSED, _ABANDONED, _LAST_ANSWER, _STREAMS = 7, 8, 9, 10
 _SIZES = 16
 _LATENCIES = _SIZES + len(BATCH_SIZES) + 1
 
@@ -76,6 +76,15 @@ class StatisticsPage:
         self._counts[_ABANDONED] += 1
 
     @property
+    def streams(self) -> int:
+        """How many streams are open now."""
+        return self._counts[_STREAMS]
+
+    @streams.setter
+    def streams(self, count: int) -> None:
+        self._counts[_STREAMS] = count
+
+    @property
     def last_answer(self) -> float:
         """When the last request was answered (`time.monotonic()`), or 0.0."""
         return self._seconds[_LAST_ANSWER]
@@ -104,6 +113,7 @@ class StatisticsPage:
             expired=counts[_EXPIRED],
             refused=counts[_REFUSED],
             abandoned=counts[_ABANDONED],
+            streams=counts[_STREAMS],
             rows=counts[_ROWS],
             batches=counts[_BATCHES],
             run_seconds=self._seconds[_RUN_SECONDS],

@@ -6,15 +6,15 @@ Not in a module named `predictors`: a submodule of that name would hide the obje
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from django_inference.backends.base import BaseBackend
+from django_inference.backends.front import Front
 from django_inference.backends.loading import backend_class
 from django_inference.conf import (
     InvalidPredictor,
@@ -22,7 +22,9 @@ from django_inference.conf import (
     parse_predictor,
     raw_predictors,
 )
+from django_inference.conf.fallbacks import fallback_mistake, fallbacks_of
 from django_inference.handle import Predictor
+from django_inference.words import nearest
 
 logger = logging.getLogger("django_inference")
 
@@ -166,8 +168,20 @@ class Predictors(Mapping[str, Predictor]):
                 settings = self._settings(alias)
                 declared_at = self._registered_at.get(alias, self._read_at)
                 backend = backend_class(settings)(settings, declared_at=declared_at)
-                self._made[alias] = Predictor(backend)
+                self._made[alias] = Predictor(backend, self._fallback(backend))
             return self._made[alias]
+
+    def _fallback(self, backend: BaseBackend) -> Callable[[], Front] | None:
+        """How the predictor is found that answers in another's place. It is made when needed."""
+        alias = backend.options.fallback
+        if alias is None:
+            return None
+        fallbacks = fallbacks_of(raw_predictors()) | {
+            name: settings.options.get("fallback") for name, settings in self._registered.items()
+        }
+        if mistake := fallback_mistake(backend.alias, fallbacks):
+            raise mistake
+        return lambda: self[alias].front
 
     def _guard(self) -> threading.Lock:
         if self._pid != os.getpid():
@@ -186,9 +200,8 @@ def _ask_for(wanted: list[Predictor]) -> None:
 
 
 def _unknown(alias: str, known: list[str]) -> UnknownPredictor:
-    near = difflib.get_close_matches(alias, known, 1)
-    if near:
-        hint = f"Did you mean {near[0]!r}?"
+    if near := nearest(alias, known):
+        hint = f"Did you mean {near!r}?"
     else:
         hint = f"INFERENCE declares: {', '.join(known) or 'nothing'}."
     return UnknownPredictor(f"There is no predictor {alias!r}. {hint}")
@@ -196,7 +209,7 @@ def _unknown(alias: str, known: list[str]) -> UnknownPredictor:
 
 def reset(*, setting: str, **kwargs: Any) -> None:
     """Receiver of `setting_changed`: what `override_settings` changes takes effect."""
-    if setting in ("INFERENCE", "INFERENCE_HOST"):
+    if setting in ("INFERENCE", "INFERENCE_HOST", "CACHES"):
         predictors.reset()
 
 
@@ -214,6 +227,11 @@ class DefaultPredictor(Predictor):
     def backend(self) -> BaseBackend:  # type: ignore[override]
         """Where it runs."""
         return predictors["default"].backend
+
+    @property
+    def front(self) -> Front:  # type: ignore[override]
+        """What calls go to."""
+        return predictors["default"].front
 
 
 predictors = Predictors()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
 from django_inference.backends.base import BackendOptions, BaseBackend
 from django_inference.conf import PredictorSettings
+from django_inference.engine.streams import OVER
 from django_inference.specs import NORMAL, Priority, State, Status
 from django_inference.tensors import Signature
 
@@ -26,7 +28,7 @@ class Call(msgspec.Struct, frozen=True):
     """One recorded call.
 
     Attributes:
-        method: `predict` or `predict_one`.
+        method: `predict`, `predict_one` or `stream`.
         inputs: as the caller handed them in.
     """
 
@@ -52,6 +54,9 @@ class DummyBackend(BaseBackend):
 
     def returns(self, result: Any, *, signature: Signature | None = None) -> None:
         """Answer with a value, with what a function of the inputs returns, or by raising.
+
+        A stream yields the elements of a list, tuple or iterator, and raises those that are
+        exceptions; anything else is its only chunk.
 
         Args:
             result: a value, a callable that is given the inputs, or an exception.
@@ -92,6 +97,10 @@ class DummyBackend(BaseBackend):
         """Record the call and answer it."""
         return self._record("predict", payload)
 
+    def chunks(self, item: Any, priority: int = NORMAL) -> DummyStream:
+        """Record the call when the first chunk is asked for."""
+        return DummyStream(lambda: self._record("stream", item))
+
     def signature(self, deadline: float) -> Signature | None:
         """What `returns()` was told."""
         return self._signature
@@ -123,3 +132,35 @@ class DummyBackend(BaseBackend):
         if isinstance(result, Exception):
             raise result
         return result(inputs) if callable(result) else result
+
+
+class DummyStream:
+    """Yields what there is.
+
+    Args:
+        answer: is called once, at the first chunk.
+    """
+
+    def __init__(self, answer: Callable[[], Any]) -> None:
+        self._answer = answer
+        self._chunks: Iterator[Any] | None = None
+
+    def next(self, deadline: float) -> Any:
+        """Return the next chunk."""
+        if self._chunks is None:
+            result = self._answer()
+            self._chunks = iter(result if isinstance(result, list | tuple | Iterator) else [result])
+        chunk = next(self._chunks, OVER)
+        if isinstance(chunk, Exception):
+            raise chunk
+        return chunk
+
+    async def anext(self, deadline: float) -> Any:
+        """Return the next chunk."""
+        return self.next(deadline)
+
+    def close(self) -> None:
+        """Close a generator."""
+        close = getattr(self._chunks, "close", None)
+        if close is not None:
+            close()

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from django.core.checks import CheckMessage
 
-from django_inference.backends.base import BackendOptions, BaseBackend
+from django_inference.backends.base import BackendOptions, BaseBackend, Serving
 from django_inference.backends.model_checks import check_hosted_model
 from django_inference.backends.models import model_spec
+from django_inference.backends.streaming import Chunks
 from django_inference.conf import PredictorSettings, host_settings
 from django_inference.exceptions import ModelNotReady
 from django_inference.host.control import Conversation, HostUnavailable, Refused
@@ -26,13 +27,15 @@ from django_inference.host.protocol import (
     Reload,
     Report,
     Rollback,
+    Saved,
     Unload,
 )
-from django_inference.specs import NORMAL, State, Status, Supervision
+from django_inference.specs import NORMAL, CacheCounts, State, Status, Supervision
 from django_inference.tensors import Signature
 
 if TYPE_CHECKING:
     from django_inference.host.client import ModelClient
+    from django_inference.host.route import Route
 
 
 #: `OPTIONS` of `HostBackend`: those of every backend, and those of `Supervision`.
@@ -51,6 +54,7 @@ class HostBackend(BaseBackend):
     """Calls the model host, and starts it when nobody has yet."""
 
     options_class = HostOptions
+    sums_up = True
 
     def __init__(self, settings: PredictorSettings, *, declared_at: float | None = None) -> None:
         super().__init__(settings, declared_at=declared_at)
@@ -74,6 +78,22 @@ class HostBackend(BaseBackend):
         """Predict in a worker of the host without holding the event loop."""
         return await self._client.acall(payload, deadline, priority)
 
+    def chunks(self, item: Any, priority: int = NORMAL) -> Chunks:
+        """Chunks from a worker of the host."""
+        return self._client.stream(item, priority)
+
+    def serving(self, deadline: float) -> Serving | None:
+        """The version that all calls go to; waits for the load."""
+        return self._serving(self._client.route(deadline))
+
+    async def aserving(self, deadline: float) -> Serving | None:
+        """As `serving`, without holding the event loop."""
+        return self._serving(await self._client.aroute(deadline))
+
+    def report_cache(self, counts: CacheCounts) -> None:
+        """Have the host sum up what the caches of all processes have saved."""
+        self._ask(Saved(self.alias, counts), autostart=False)
+
     def signature(self, deadline: float) -> Signature | None:
         """The tensors of the model; waits for the load."""
         return self._client.signature(deadline)
@@ -81,6 +101,8 @@ class HostBackend(BaseBackend):
     def status(self) -> Status:
         """What the host says; UNLOADED where there is no host."""
         absent = Status(alias=self.alias, state=State.UNLOADED)
+        if self.cached is not None:
+            self.cached.counts.flush()
         try:
             report = self._ask(Inspect(), autostart=False)
         except HostUnavailable:
@@ -123,6 +145,7 @@ class HostBackend(BaseBackend):
 
     def close(self) -> None:
         """Close the connections; the model stays loaded."""
+        super().close()
         if "_client" in self.__dict__:
             self._client.close()
 
@@ -132,6 +155,12 @@ class HostBackend(BaseBackend):
         from django_inference.host.client import ModelClient
 
         return ModelClient(self._host, self._spec, self.declared_at)
+
+    def _serving(self, route: Route) -> Serving | None:
+        is_tried = route.trial is not None and route.trial.canary > 0
+        if is_tried or not route.version:
+            return None
+        return Serving(route.version, lambda: self._client.is_current(route))
 
     def _order(self, message: ClientMessage) -> None:
         try:

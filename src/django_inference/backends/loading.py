@@ -8,12 +8,14 @@ from importlib import import_module
 from django_inference.backends.base import BaseBackend
 from django_inference.backends.source import nearby_modules
 from django_inference.conf import InvalidPredictor, PredictorSettings
-from django_inference.conf.validation import nearest
+from django_inference.words import nearest
 
 BUILT_IN = (
     "django_inference.backends.dummy.DummyBackend",
     "django_inference.backends.host.HostBackend",
     "django_inference.backends.local.LocalBackend",
+    "django_inference.backends.open_inference.OpenInferenceBackend",
+    "django_inference.backends.tensorflow_serving.TensorFlowServingBackend",
 )
 
 

@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from django.core.checks import CheckMessage
 
-from django_inference.backends.base import BackendOptions, BaseBackend
+from django_inference.artifacts.records import StoreSettings
+from django_inference.backends.base import BackendOptions, BaseBackend, Serving
+from django_inference.backends.local_stream import LocalStream
 from django_inference.backends.model_checks import check_model
 from django_inference.backends.models import model_spec
-from django_inference.conf import PredictorSettings
-from django_inference.engine.lifecycle import Backoff, version_of
+from django_inference.backends.streaming import Chunks
+from django_inference.conf import PredictorSettings, examine_host
+from django_inference.engine.lifecycle import Backoff
 from django_inference.exceptions import InferenceError, ModelNotReady, PredictionTimeout
 from django_inference.specs import NORMAL, ReplicaStatus, State, Status
 from django_inference.tensors import Signature
@@ -59,21 +62,25 @@ class LocalBackend(BaseBackend):
 
     def call(self, payload: Any, deadline: float, priority: int = NORMAL) -> Any:
         """Predict on the model's thread and wait."""
-        future = self._put(payload, deadline, priority)
-        try:
-            return future.result(max(0.0, deadline - time.monotonic()))
-        except TimeoutError:
-            future.cancel()
-            raise self._too_late() from None
+        _, future = self.put(payload, deadline, priority)
+        return self.wait(future, deadline)
 
     async def acall(self, payload: Any, deadline: float, priority: int = NORMAL) -> Any:
         """Predict on the model's thread without holding the event loop."""
-        future = self._put(payload, deadline, priority)
-        try:
-            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                return await asyncio.wrap_future(future)
-        except TimeoutError:
-            raise self._too_late() from None
+        _, future = self.put(payload, deadline, priority)
+        return await self.await_(future, deadline)
+
+    def chunks(self, item: Any, priority: int = NORMAL) -> Chunks:
+        """Chunks from the model's thread."""
+        return LocalStream(self, item, priority)
+
+    def serving(self, deadline: float) -> Serving | None:
+        """The model's thread."""
+        thread = self._running()
+        if not thread.version:
+            # What is being fetched shows when it is here.
+            return None
+        return Serving(thread.version, lambda: self._thread is thread)
 
     def signature(self, deadline: float) -> Signature | None:
         """The tensors of the model; waits for the load."""
@@ -86,15 +93,26 @@ class LocalBackend(BaseBackend):
 
     def status(self) -> Status:
         """How the model of this process fares."""
-        thread = self._thread if self._pid == os.getpid() else None
-        if thread is None:
-            return Status(alias=self.alias, state=State.UNLOADED)
+        while True:
+            thread = self._thread if self._pid == os.getpid() else None
+            if thread is None:
+                return Status(alias=self.alias, state=State.UNLOADED)
+            status = self._status_of(thread)
+            # One that a reload has just replaced is draining, and the model is not.
+            if self._thread is thread:
+                return status
+
+    def _status_of(self, thread: ModelThread) -> Status:
         failed = thread.state is State.FAILED
+        runner = thread.runner
         replica = ReplicaStatus(
             pid=os.getpid(),
             state=thread.state,
-            load_seconds=thread.runner.load_seconds,
+            load_seconds=runner.load_seconds,
             memory=psutil.Process().memory_info().rss,
+            device=runner.device if runner.load_seconds else "",
+            framework=runner.framework if runner.load_seconds else "",
+            weights=runner.weights if runner.load_seconds else "",
             statistics=thread.page.read(),
         )
         return Status(
@@ -102,7 +120,8 @@ class LocalBackend(BaseBackend):
             state=thread.state,
             version=thread.version,
             replicas=(replica,),
-            signature=thread.runner.signature,
+            signature=runner.signature,
+            progress=thread.progress,
             error=thread.error,
             retry_after=max(0.0, thread.retry_at - time.monotonic()) if failed else None,
         )
@@ -114,29 +133,48 @@ class LocalBackend(BaseBackend):
     def reload(self) -> None:
         """Load beside the running model; take its place once that succeeded."""
         with self._guard():
-            new = self._load()
-        threading.Thread(target=self._replace, args=(new,), daemon=True).start()
+            new, unloads = self._load(), self._unloads
+        threading.Thread(target=self._replace, args=(new, unloads), daemon=True).start()
 
     def unload(self) -> None:
         """Drop the model; running calls are answered first."""
         with self._guard():
             thread, self._thread = self._thread, None
+            self._unloads += 1
         if thread is not None:
             thread.close()
 
     def close(self) -> None:
         """Drop the model."""
+        super().close()
         self.unload()
 
-    def _put(self, payload: Any, deadline: float, priority: int) -> Future[Any]:
+    def put(self, payload: Any, deadline: float, priority: int) -> tuple[ModelThread, Future[Any]]:
+        """Have a payload predicted; say by whom."""
         while True:
             thread = self._running()
             try:
-                return thread.put(payload, deadline, priority)
+                return thread, thread.put(payload, deadline, priority)
             except ModelNotReady:
                 # A reload has just put another thread in its place.
                 if self._thread is thread:
                     raise
+
+    def wait(self, future: Future[Any], deadline: float) -> Any:
+        """Wait for an answer, or give it up."""
+        try:
+            return future.result(max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            future.cancel()
+            raise self._too_late() from None
+
+    async def await_(self, future: Future[Any], deadline: float) -> Any:
+        """As `wait`, without holding the event loop."""
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            raise self._too_late() from None
 
     def _running(self) -> ModelThread:
         with self._guard():
@@ -149,21 +187,26 @@ class LocalBackend(BaseBackend):
         # Not at the top: it needs numpy, which `manage.py check` and the like are spared.
         from django_inference.engine.thread import ModelThread
 
-        return ModelThread(self._spec, self._backoff)
+        host, _ = examine_host()
+        store = StoreSettings(host.artifact_dir, host.artifact_limit)
+        return ModelThread(self._spec, self._backoff, store)
 
     def _is_worth_another_try(self, thread: ModelThread) -> bool:
         return thread.state is State.FAILED and (
-            time.monotonic() >= thread.retry_at or version_of(self._spec) != thread.version
+            time.monotonic() >= thread.retry_at or thread.has_changed
         )
 
-    def _replace(self, new: ModelThread) -> None:
+    def _replace(self, new: ModelThread, unloads: int) -> None:
         new.loaded.wait()
         if new.state is not State.READY:
             if self._thread is not None:
                 self._thread.error = new.error
             return
+        old: ModelThread | None = new
         with self._guard():
-            old, self._thread = self._thread, new
+            # Whoever has unloaded the model meanwhile wants none in its place.
+            if self._unloads == unloads:
+                old, self._thread = self._thread, new
         if old is not None:
             old.close()
 
@@ -185,3 +228,4 @@ class LocalBackend(BaseBackend):
         self._lock = threading.Lock()
         self._backoff = Backoff()
         self._thread = None
+        self._unloads = 0

@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
@@ -18,8 +20,13 @@ _OF_AN_ITEM = (InvalidInput, ModelCrashed, PredictionFailed)
 class Predicts(Protocol):
     """What `map` needs of a backend."""
 
-    concurrency: int
-    options: Any
+    @property
+    def concurrency(self) -> int:
+        """Calls that are worth having under way at once."""
+
+    @property
+    def options(self) -> Any:
+        """Of the backend."""
 
     def predict(self, inputs: Any, *, timeout: float | None = None) -> Any:
         """Predict a list of items."""
@@ -49,7 +56,9 @@ def map_items(backend: Predicts, items: Iterable[Any], timeout: float | None) ->
     pool = ThreadPoolExecutor(backend.concurrency, thread_name_prefix="inference-map")
     try:
         for chunk in _chunks(items, backend.options.max_batch_size):
-            pending.append((chunk, pool.submit(backend.predict, chunk, timeout=timeout)))
+            # The caller may watch in a context variable who answers.
+            predict = partial(backend.predict, chunk, timeout=timeout)
+            pending.append((chunk, pool.submit(copy_context().run, predict)))
             if len(pending) > backend.concurrency:
                 yield from _results(backend, *pending.popleft(), timeout)
         while pending:

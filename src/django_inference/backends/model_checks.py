@@ -12,10 +12,13 @@ import msgspec
 from django.core.checks import CheckMessage, Error, Warning
 
 from django_inference import runtimes
+from django_inference.artifacts.location import is_remote, locate
+from django_inference.backends.location_checks import misspelt, mistakes_in
 from django_inference.backends.runtime_facts import RuntimeFacts, runtime_facts
 from django_inference.backends.source import find_module, nearby_modules, read_source
 from django_inference.conf import PredictorSettings, default_python, examine_host
-from django_inference.conf.validation import did_you_mean, given, nearest
+from django_inference.conf.validation import did_you_mean, given
+from django_inference.words import nearest
 
 
 def check_model(settings: PredictorSettings, *, is_run_here: bool = True) -> list[CheckMessage]:
@@ -26,7 +29,7 @@ def check_model(settings: PredictorSettings, *, is_run_here: bool = True) -> lis
         is_run_here: the model is run by this process's interpreter, so that its framework
             must be installed here.
     """
-    found = [*_missing_artifact(settings)]
+    found = [*_missing_artifact(settings), *_location(settings, is_run_here)]
     try:
         dotted = runtimes.resolve(settings.runtime, settings.model)
     except (LookupError, OSError) as error:
@@ -45,6 +48,8 @@ def check_model(settings: PredictorSettings, *, is_run_here: bool = True) -> lis
         settings = msgspec.structs.replace(settings, runtime_options=rest)
     if dotted not in runtimes.BUILT_IN.values():
         found += _unknown_name(settings, named_by, dotted)
+    elif code := runtimes.code_of_user(dotted, settings.runtime_options):
+        found += _unknown_name(settings, "RUNTIME_OPTIONS", code)
     facts = runtime_facts(dotted)
     if facts is not None and facts.objection:
         found.append(_error(settings, named_by, "E025", f"{facts.name} {facts.objection}."))
@@ -52,6 +57,7 @@ def check_model(settings: PredictorSettings, *, is_run_here: bool = True) -> lis
         found += _artifact_expected(settings, facts)
         found += _options(settings, facts)
         found += _trust(settings, facts)
+        found += _sharing(settings, facts)
         if is_run_here:
             found += _framework(settings, facts)
     return found
@@ -114,14 +120,21 @@ def _options(settings: PredictorSettings, facts: RuntimeFacts) -> Iterator[Check
             yield _error(settings, "RUNTIME_OPTIONS", "E013", text)
 
 
+def _location(settings: PredictorSettings, is_run_here: bool) -> Iterator[CheckMessage]:
+    if settings.model is not None and is_remote(settings.model):
+        for number, text, hint in mistakes_in(settings.model, is_run_here=is_run_here):
+            yield _error(settings, "MODEL", number, text, hint)
+
+
 def _missing_artifact(settings: PredictorSettings) -> Iterator[CheckMessage]:
-    if settings.model is None or os.path.exists(settings.model):
+    if settings.model is None or is_remote(settings.model) or os.path.exists(settings.model):
         return
     folder, name = os.path.split(settings.model)
     hint = f"There is no folder {folder!r}."
     if os.path.isdir(folder):
         near = nearest(name, os.listdir(folder))
         hint = f"Did you mean {os.path.join(folder, near)!r}?" if near else ""
+    hint = misspelt(settings.model) or hint
     # A warning: an error would stop `migrate` and `runserver`, and a site starts and serves
     # its other pages whatever becomes of its models.
     place = f"INFERENCE[{settings.alias!r}]['MODEL']"
@@ -160,8 +173,21 @@ def _trust(settings: PredictorSettings, facts: RuntimeFacts) -> Iterator[CheckMe
             yield _error(settings, "MODEL", "E018", text, hint)
 
 
+def _sharing(settings: PredictorSettings, facts: RuntimeFacts) -> Iterator[CheckMessage]:
+    if settings.options.get("share_weights") is True and not facts.can_share_weights:
+        place = f"INFERENCE[{settings.alias!r}]['OPTIONS']['share_weights']"
+        text = f"{place}: {facts.name} cannot share its weights, so each replica has its own."
+        hint = "Use one replica: the framework's own threads run it on all cores."
+        yield Warning(text, hint=hint, id="django_inference.W003")
+
+
 def _files(model: str) -> list[str]:
     """The artifact, or what lies in it: runtimes look for the file to load in a folder."""
+    if is_remote(model):
+        try:
+            return [locate(model).name]
+        except ValueError:
+            return []
     try:
         return [os.path.join(model, name) for name in sorted(os.listdir(model))]
     except OSError:

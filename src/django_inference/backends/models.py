@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from django_inference import runtimes
+from django_inference.artifacts.location import OF_DJANGO, is_remote
 from django_inference.backends.source import find_module
 from django_inference.conf import InvalidPredictor, PredictorSettings
 from django_inference.specs import (
@@ -37,6 +38,7 @@ def model_spec(
         raise InvalidPredictor(
             f"{place}: {error.args[0]}", alias=settings.alias, key="RUNTIME"
         ) from error
+    code = runtimes.code_of_user(runtime, settings.runtime_options)
     return ModelSpec(
         alias=settings.alias,
         runtime=runtime,
@@ -52,8 +54,13 @@ def model_spec(
             for one in settings.golden
         ),
         supervision=supervision,
-        environment=None if runtimes.is_built_in(runtime) else _environment(settings, runtime),
+        environment=None if code is None else _environment(code),
+        artifact_environment=_environment("") if _is_of_django(settings.model) else None,
     )
+
+
+def _is_of_django(model: str | None) -> bool:
+    return model is not None and is_remote(model) and model.partition(":")[0] in OF_DJANGO
 
 
 def _listed(value: Any) -> Any:
@@ -67,9 +74,8 @@ def _listed(value: Any) -> Any:
     return value
 
 
-def _environment(settings: PredictorSettings, runtime: str) -> PythonEnvironment:
-    function = settings.runtime_options.get("function")
-    module = (function if isinstance(function, str) else runtime).rpartition(".")[0]
+def _environment(code: str) -> PythonEnvironment:
+    module, _, _ = code.rpartition(".")
     source = find_module(module) if module else None
     return PythonEnvironment(
         settings_module=os.environ.get("DJANGO_SETTINGS_MODULE", ""),

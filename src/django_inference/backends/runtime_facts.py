@@ -37,6 +37,7 @@ class RuntimeFacts(NamedTuple):
         requires: modules that must be importable, each with the extra that installs it.
         runs_code: suffixes of formats that run code when they are loaded.
         needs_artifact: `MODEL` must be given.
+        can_share_weights: with the option `share_weights`.
         is_function: a plain one, which is given no artifact.
         parameters: for `RUNTIME_OPTIONS`.
         objection: why it cannot be a runtime; empty when it can.
@@ -46,6 +47,7 @@ class RuntimeFacts(NamedTuple):
     requires: Mapping[str, str] = {}
     runs_code: tuple[str, ...] = ()
     needs_artifact: bool = False
+    can_share_weights: bool = False
     is_function: bool = False
     parameters: Parameters = Parameters()
     objection: str = ""
@@ -79,6 +81,7 @@ def _of_class(runtime: type[BaseRuntime]) -> RuntimeFacts:
         requires=dict.fromkeys(runtime.requires, runtime.extra),
         runs_code=runtime.runs_code,
         needs_artifact=runtime.needs_artifact,
+        can_share_weights=runtime.can_share_weights,
         parameters=_of_callable(runtime),
     )
 
@@ -121,6 +124,7 @@ def _of_class_source(source: Source, definition: ast.ClassDef, steps: int) -> Ru
         requires=requires,
         runs_code=_tuple(own.get("runs_code")) or inherited.runs_code,
         needs_artifact=own.get("needs_artifact", inherited.needs_artifact),
+        can_share_weights=own.get("can_share_weights", inherited.can_share_weights),
         # The __init__ that counts may be that of a base whose source is not known.
         parameters=_of_class_call(
             definition, Parameters() if None in bases else inherited.parameters

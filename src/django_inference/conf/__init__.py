@@ -1,4 +1,4 @@
-"""The settings `INFERENCE` and `INFERENCE_HOST`, read live.
+"""The settings `INFERENCE`, `INFERENCE_HOST` and `INFERENCE_SERVE`, read live.
 
 Nothing is kept between two calls, so `override_settings` works in tests.
 
@@ -9,7 +9,11 @@ which is what `manage.py check` prints; its twin without the prefix raises the f
 from __future__ import annotations
 
 from django_inference.conf.host import examine_host, host_settings
-from django_inference.conf.paths import default_python, default_runtime_dir
+from django_inference.conf.paths import (
+    default_artifact_dir,
+    default_python,
+    default_runtime_dir,
+)
 from django_inference.conf.predictors import (
     PredictorSettings,
     examine_options,
@@ -19,19 +23,36 @@ from django_inference.conf.predictors import (
     predictor_settings,
     raw_predictors,
 )
+from django_inference.conf.rest import RestSettings, examine_rest_classes, rest_classes
+from django_inference.conf.serve import (
+    ApiKey,
+    ServeSettings,
+    examine_serve,
+    examine_serve_hooks,
+    serve_settings,
+)
 from django_inference.conf.validation import InvalidPredictor
 
 __all__ = [
+    "ApiKey",
     "InvalidPredictor",
     "PredictorSettings",
+    "RestSettings",
+    "ServeSettings",
+    "default_artifact_dir",
     "default_python",
     "default_runtime_dir",
     "examine_host",
     "examine_options",
     "examine_predictor",
+    "examine_rest_classes",
+    "examine_serve",
+    "examine_serve_hooks",
     "host_settings",
     "parse_options",
     "parse_predictor",
     "predictor_settings",
     "raw_predictors",
+    "rest_classes",
+    "serve_settings",
 ]

@@ -10,6 +10,7 @@ from django.conf import settings
 from django_inference.conf.paths import (
     OptionalPath,
     absolute,
+    default_artifact_dir,
     default_python,
     default_runtime_dir,
     with_plain_paths,
@@ -42,14 +43,16 @@ def examine_host() -> tuple[HostSettings, list[InvalidPredictor]]:
         message = f"INFERENCE_HOST: expected a dict, given {given(raw)}."
         mistakes.append(InvalidPredictor(message, check_id="django_inference.E020"))
         raw = {}
+    paths = ("ARTIFACT_DIR", "PYTHON", "RUNTIME_DIR")
     types = {name.upper(): type for name, type in types_of(HostSettings).items()}
     values, found = examine(
-        with_plain_paths(raw, "RUNTIME_DIR", "PYTHON"),
-        types | {"RUNTIME_DIR": OptionalPath, "PYTHON": OptionalPath},
+        with_plain_paths(raw, *paths),
+        types | dict.fromkeys(paths, OptionalPath),
         place="INFERENCE_HOST",
         check_ids=CheckIds(unknown="django_inference.E021", wrong="django_inference.E022"),
     )
     values["RUNTIME_DIR"] = absolute(values.get("RUNTIME_DIR")) or default_runtime_dir()
+    values["ARTIFACT_DIR"] = absolute(values.get("ARTIFACT_DIR")) or default_artifact_dir()
     values["PYTHON"] = values.get("PYTHON") or default_python()
     longest = len(os.fsencode(os.path.join(values["RUNTIME_DIR"], _LONGEST_SOCKET)))
     if longest > MAX_SOCKET_PATH:

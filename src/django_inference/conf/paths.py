@@ -13,6 +13,8 @@ from typing import Annotated, Any
 import msgspec
 from django.conf import settings
 
+from django_inference.artifacts.location import is_remote
+
 OptionalPath = Annotated[
     Annotated[str, msgspec.Meta(min_length=1)] | None,
     msgspec.Meta(description="a path (str or pathlib.Path) or None"),
@@ -37,6 +39,12 @@ def default_runtime_dir() -> str:
     return os.path.join(tempfile.gettempdir(), f"django-inference-{user}", project)
 
 
+def default_artifact_dir() -> str:
+    """The folder of this user for copies of artifacts, which all their projects share."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(os.path.abspath(cache), "django-inference")
+
+
 def default_python() -> str:
     """The interpreter of this environment.
 
@@ -49,9 +57,12 @@ def default_python() -> str:
 
 
 def absolute(path: str | None) -> str | None:
-    """Against `BASE_DIR`. Links are kept: one may point to the current release of a model."""
-    if path is None:
-        return None
+    """Against `BASE_DIR`. Links are kept: one may point to the current release of a model.
+
+    What is no path but names a storage, a cache or a URL stays as it is.
+    """
+    if path is None or is_remote(path):
+        return path
     return os.path.abspath(Path(getattr(settings, "BASE_DIR", None) or os.getcwd()) / path)
 
 

@@ -9,6 +9,7 @@ import msgspec
 from django.conf import settings
 
 from django_inference.conf.paths import OptionalPath, absolute, with_plain_paths
+from django_inference.conf.rest import RestSettings, examine_rest
 from django_inference.conf.validation import CheckIds, InvalidPredictor, examine, given, types_of
 from django_inference.specs import Golden
 
@@ -20,7 +21,8 @@ class PredictorSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         alias: the name of the predictor.
-        model: absolute path of the artifact, or None for code without one.
+        model: absolute path of the artifact, what says where else it lies
+            (`storage:…`, `cache:…`, a URL), or None for code without one.
         runtime: short name or dotted path; None when the artifact's name decides.
         runtime_options: keyword arguments of the runtime.
         backend: dotted path of the backend class.
@@ -29,6 +31,7 @@ class PredictorSettings(msgspec.Struct, frozen=True, kw_only=True):
         sha256: what the artifact must hash to, or None.
         golden: `(input, expected, tolerance)`, answers that the model must give before it
             takes traffic.
+        rest: how it is served over HTTP.
     """
 
     alias: str
@@ -50,6 +53,7 @@ class PredictorSettings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[Golden, ...],
         msgspec.Meta(description="a list of (input, expected answer, tolerance)"),
     ] = ()
+    rest: RestSettings = RestSettings()
 
 
 def predictor_settings() -> dict[str, PredictorSettings]:
@@ -106,6 +110,7 @@ def examine_predictor(
         ]
     types = {name.upper(): type for name, type in types_of(PredictorSettings).items()}
     del types["ALIAS"]
+    types["REST"] = dict[str, Any]
     values, mistakes = examine(
         with_plain_paths(raw, "MODEL"),
         types,
@@ -115,6 +120,9 @@ def examine_predictor(
     )
     if "MODEL" in values:
         values["MODEL"] = absolute(values["MODEL"])
+    if "REST" in values:
+        values["REST"], wrong = examine_rest(alias, values["REST"])
+        mistakes += wrong
     found = PredictorSettings(alias=alias, **{key.lower(): values[key] for key in values})
     return found, mistakes
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import reprlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 from django.core.exceptions import ImproperlyConfigured
+
+from django_inference.words import nearest
 
 
 class InvalidPredictor(ImproperlyConfigured):
@@ -151,13 +152,6 @@ def _choices(expected: Any) -> list[Any]:
 def given(value: Any) -> str:
     """A value and its type, cut short."""
     return f"{reprlib.repr(value)} ({type(value).__name__})"
-
-
-def nearest(name: object, choices: Iterable[str]) -> str:
-    """The choice that looks most like a name, whatever the case; empty if none does."""
-    by_folded = {choice.casefold(): choice for choice in choices}
-    matches = difflib.get_close_matches(str(name).casefold(), by_folded, n=1)
-    return by_folded[matches[0]] if matches else ""
 
 
 def did_you_mean(name: object, choices: Collection[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 
 from django.conf import settings
@@ -10,6 +11,8 @@ from django.http import UnreadablePostError
 from rest_framework.exceptions import APIException, ParseError
 
 from django_inference.exceptions import InferenceError
+
+logger = logging.getLogger("django_inference.rest")
 
 
 class PredictionException(APIException):
@@ -65,6 +68,14 @@ def as_api_exception(error: Exception) -> Exception:
     if isinstance(error, UnreadablePostError):
         return _because(ParseError("The body ended too early."), error)
     return error
+
+
+def log_failure(error: InferenceError) -> None:
+    """Log what the person on call may want to know of; mistakes of clients are not."""
+    if error.status_code == 500:
+        logger.error("%s\n%s", error, error.details, exc_info=error)
+    elif error.status_code > 500:
+        logger.warning("%s", error)
 
 
 def _because(exception: APIException, error: Exception) -> APIException:

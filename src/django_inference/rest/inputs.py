@@ -11,6 +11,7 @@ from rest_framework.settings import api_settings
 
 from django_inference.handle import Predictor
 from django_inference.plain import to_array
+from django_inference.wire.npy import read_npy
 
 _NEITHER = 'Expected an object with exactly one of "inputs", "items" and "item".'
 
@@ -22,9 +23,20 @@ class Inputs:
     value: Any
     answered_as: ClassVar[str] = "outputs"
 
+    @property
+    def rows(self) -> int:
+        """How many predictions it asks for; 1 where nobody can tell."""
+        tensors = self.value.values() if isinstance(self.value, Mapping) else (self.value,)
+        # A hook of a subclass may have left nested lists as they are; an array may be a scalar.
+        return max((len(one) for one in tensors if getattr(one, "shape", one)), default=1)
+
     def predict(self, predictor: Predictor, timeout: float | None) -> Any:
         """Return the outputs by name."""
         return predictor.predict(self.value, timeout=timeout)
+
+    async def apredict(self, predictor: Predictor, timeout: float | None) -> Any:
+        """As `predict`, to be awaited."""
+        return await predictor.apredict(self.value, timeout=timeout)
 
 
 @dataclass(frozen=True)
@@ -34,9 +46,18 @@ class Items:
     value: list[Any]
     answered_as: ClassVar[str] = "results"
 
+    @property
+    def rows(self) -> int:
+        """How many predictions it asks for."""
+        return len(self.value)
+
     def predict(self, predictor: Predictor, timeout: float | None) -> Any:
         """Return one result an item."""
         return predictor.predict(self.value, timeout=timeout)
+
+    async def apredict(self, predictor: Predictor, timeout: float | None) -> Any:
+        """As `predict`, to be awaited."""
+        return await predictor.apredict(self.value, timeout=timeout)
 
 
 @dataclass(frozen=True)
@@ -45,10 +66,15 @@ class Item:
 
     value: Any
     answered_as: ClassVar[str] = "result"
+    rows: ClassVar[int] = 1
 
     def predict(self, predictor: Predictor, timeout: float | None) -> Any:
         """Return its result."""
         return predictor.predict_one(self.value, timeout=timeout)
+
+    async def apredict(self, predictor: Predictor, timeout: float | None) -> Any:
+        """As `predict`, to be awaited."""
+        return await predictor.apredict_one(self.value, timeout=timeout)
 
 
 AnyInputs = Inputs | Items | Item
@@ -60,6 +86,8 @@ def from_data(data: Any) -> AnyInputs:
     Raises:
         ValidationError: it is something else; the message says for each field what.
     """
+    if isinstance(data, AnyInputs):
+        return data
     if isinstance(data, bytes):
         return Item(data)
     if not isinstance(data, Mapping):
@@ -97,9 +125,9 @@ def from_files(files: Mapping[str, list[Any]], read: Callable[[Any], Any]) -> An
 
 
 def _inputs(value: Any) -> Inputs:
-    if isinstance(value, list):
+    if isinstance(value, list | bytes):
         try:
-            return Inputs(to_array(value))
+            return Inputs(_array(value))
         except ValueError as error:
             raise ValidationError({"inputs": [str(error)]}) from error
     if not isinstance(value, Mapping) or not value:
@@ -108,13 +136,18 @@ def _inputs(value: Any) -> Inputs:
     mistakes: dict[str, list[str]] = {}
     for name, rows in value.items():
         try:
-            tensors[str(name)] = to_array(rows)
+            tensors[str(name)] = _array(rows)
         except ValueError as error:
             if len(mistakes) < 10:
                 mistakes[str(name)] = [str(error)]
     if mistakes:
         raise ValidationError({"inputs": mistakes})
     return Inputs(tensors)
+
+
+def _array(rows: Any) -> Any:
+    """Nested lists, or the bytes of a `.npy` file, as an array."""
+    return read_npy(rows) if isinstance(rows, bytes) else to_array(rows)
 
 
 def _items(value: Any) -> Items:

@@ -17,6 +17,8 @@ from rest_framework.request import Request
 from rest_framework.utils.json import strict_constant
 
 from django_inference.rest.exceptions import BodyTooLarge
+from django_inference.rest.inputs import Inputs
+from django_inference.wire import npy
 
 #: How half of a surrogate pair, which is no text, comes into a JSON string.
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -70,9 +72,9 @@ class JSONParser(parsers.JSONParser):
 class RawParser(parsers.BaseParser):
     """Takes a body of any other type as bytes, such as image/jpeg or audio/wav.
 
-    No more of it is read than the view's `max_body_bytes`. Forms without files are
-    refused: `curl --data-binary` labels everything as one, and a photo read as a form
-    would be lost in silence.
+    No more of it is read than `max_body_bytes` of the view or the predictor. Forms without
+    files are refused: `curl --data-binary` labels everything as one, and a photo read as a
+    form would be lost in silence.
     """
 
     media_type = "*/*"
@@ -92,10 +94,39 @@ class RawParser(parsers.BaseParser):
                 "image/jpeg or application/octet-stream.",
             )
         context = parser_context or {}
-        limit: int | None = getattr(context.get("view"), "max_body_bytes", None)
+        view = context.get("view")
+        limit: int | None = view.get_max_body_bytes() if view else None
         body = _read(stream, limit, "this takes")
         if "request" in context and len(body) < body_length(context["request"]):
             raise ParseError("The body ended too early.")
+        return body
+
+
+class NpyParser(RawParser):
+    """Reads a `.npy` or `.npz` file as named tensors, and any other body as bytes.
+
+    A model that is to be given the bytes of such a file gets them under another type, such
+    as `application/x-npy`.
+    """
+
+    media_type = "application/octet-stream"
+
+    def parse(
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Return `Inputs`, or the body."""
+        body = super().parse(stream, media_type, parser_context)
+        view = (parser_context or {}).get("view")
+        try:
+            if npy.is_npy(body):
+                return Inputs(npy.read_npy(body))
+            if npy.is_npz(body):
+                return Inputs(npy.read_npz(body, view.get_max_body_bytes() if view else None))
+        except ValueError as error:
+            raise ParseError(str(error)) from error
         return body
 
 

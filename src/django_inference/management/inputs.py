@@ -11,13 +11,14 @@ import numpy as np
 from django.core.management.base import CommandError
 
 
-def read_input(name: str) -> Any:
+def read_input(name: str, *, option: str = "--input") -> Any:
     """Read an input for `Predictor.predict`.
 
     Args:
         name: `.json`: an object of named tensors, or an array of items. `.npy`: one
             tensor. `.npz`: named tensors. `-`: JSON from the standard input. Anything else
             (an image, a sound, a text) is one item: its bytes.
+        option: of the command line that names it, for the messages.
 
     Raises:
         CommandError: it cannot be read.
@@ -25,9 +26,9 @@ def read_input(name: str) -> Any:
     path = Path(name)
     try:
         if name == "-":
-            return _json(sys.stdin.buffer.read(), name)
+            return _json(sys.stdin.buffer.read(), name, option)
         if path.suffix == ".json":
-            return _json(path.read_bytes(), name)
+            return _json(path.read_bytes(), name, option)
         if path.suffix == ".npy":
             return np.load(path, allow_pickle=False)
         if path.suffix == ".npz":
@@ -35,15 +36,15 @@ def read_input(name: str) -> Any:
                 return dict(archive)
         return [path.read_bytes()]
     except OSError as error:
-        raise CommandError(f"--input {name}: {error.strerror or error}") from error
+        raise CommandError(f"{option} {name}: {error.strerror or error}") from error
     except ValueError as error:
-        raise CommandError(f"--input {name}: {error}") from error
+        raise CommandError(f"{option} {name}: {error}") from error
 
 
-def _json(text: bytes, name: str) -> Any:
+def _json(text: bytes, name: str, option: str) -> Any:
     value = json.loads(text)
     if not isinstance(value, dict | list):
         raise CommandError(
-            f"--input {name}: expected an object of named tensors or an array of items."
+            f"{option} {name}: expected an object of named tensors or an array of items."
         )
     return value

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.spinner import Spinner
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -29,9 +27,12 @@ def status_table(statuses: Sequence[Status]) -> RenderableType:
         table.add_column(heading, overflow="fold")
     for heading in ("load", "memory", "requests", "failures", "mean batch", "restarts"):
         table.add_column(heading, justify="right")
+    table.add_column("runs on", overflow="fold")
     for status in statuses:
         table.add_row(*_row(status))
     below = [_error(status) for status in statuses if status.error is not None]
+    below += [_cache(status) for status in statuses if status.cache is not None]
+    below += [_endpoints(status) for status in statuses if status.endpoints]
     below += [_trial(status) for status in statuses if status.trial is not None]
     return Group(table, *below)
 
@@ -41,7 +42,8 @@ def host_line(pid: int, folder: str) -> str:
     return f"model host: pid {pid or '-'}, folder {folder}"
 
 
-def _is_loading(status: Status) -> bool:
+def is_loading(status: Status) -> bool:
+    """Whether something is on its way that may be waited for."""
     if status.state in (State.LOADING, State.UNLOADED):
         return True
     # The next version has failed, and waits, when it is to be tried again.
@@ -63,13 +65,26 @@ def _row(status: Status) -> list[str | Text]:
         str(sum(count.failures for count in counts)),
         f"{sum(count.rows for count in counts) / batches:.1f}" if batches else "-",
         str(sum(replica.restarts for replica in status.replicas)),
+        _runs_on(status) or "-",
     ]
+
+
+def _runs_on(status: Status) -> str:
+    """As in `torch 2.13.0, cuda:0, own weights`: each once, however many replicas there are."""
+    frameworks = [replica.framework for replica in status.replicas if replica.framework]
+    devices = [replica.device for replica in status.replicas if replica.device]
+    weights = [f"{replica.weights} weights" for replica in status.replicas if replica.weights]
+    return ", ".join(dict.fromkeys([*frameworks, *devices, *weights]))
 
 
 def _state(status: Status) -> Text:
     text = Text(status.state.value, style=_COLOURS[status.state])
     if status.retry_after is not None:
         text.append(f" (again in {status.retry_after:.0f} s)", style="not bold")
+    elif status.progress is not None and status.state is State.READY:
+        text.append(f" (next version: {status.progress.stage})", style="not bold")
+    elif status.progress is not None and status.progress.stage != "loading":
+        text.append(f" ({status.progress.stage})", style="not bold")
     return text
 
 
@@ -77,6 +92,27 @@ def _error(status: Status) -> Text:
     assert status.error is not None
     ago = f" ({max(0.0, time.time() - status.error.at):.0f} s ago)" if status.error.at else ""
     return Text.assemble("\n", (f"{status.alias}: ", "bold"), status.error.message, (ago, "dim"))
+
+
+def _cache(status: Status) -> Text:
+    counts = status.cache
+    assert counts is not None
+    return Text.assemble(
+        *("\n", (f"{status.alias}: ", "bold")),
+        f"cache {counts.hits} hits, {counts.misses} misses, {counts.joined} joined",
+    )
+
+
+def _endpoints(status: Status) -> Text:
+    """A line a server, as in `grpc://models:8001 healthy, circuit closed`."""
+    health = {True: "healthy", False: "not healthy", None: "not asked"}
+    return Text("\n").join(
+        [Text.assemble("\n", (f"{status.alias}: ", "bold"), "servers")]
+        + [
+            Text(f"  {each.url} {health[each.healthy]}, circuit {each.circuit}")
+            for each in status.endpoints
+        ]
+    )
 
 
 def _trial(status: Status) -> Text:
@@ -89,28 +125,3 @@ def _trial(status: Status) -> Text:
         *("\n", (f"{status.alias}: ", "bold")),
         f"version {trial.version} on trial ({shares}), {counts}{example}",
     )
-
-
-def watch(console: Console, statuses: Callable[[], list[Status]], timeout: float) -> list[Status]:
-    """Show the models while they load, until each is READY or FAILED or time is up.
-
-    Args:
-        console: to draw on; nothing moves where it is no terminal.
-        statuses: asks how they fare.
-        timeout: seconds.
-
-    Returns:
-        How they fared last.
-    """
-    began = time.monotonic()
-    spinner = Spinner("dots")
-    with Live(console=console, refresh_per_second=10, transient=True) as live:
-        while True:
-            now = statuses()
-            elapsed = time.monotonic() - began
-            busy = [status.alias for status in now if _is_loading(status)]
-            if not busy or elapsed > timeout:
-                return now
-            spinner.update(text=f"loading {', '.join(busy)} for {elapsed:.1f} s")
-            live.update(Group(status_table(now), spinner))
-            time.sleep(0.1)

@@ -16,7 +16,10 @@ from django_inference.conf import InvalidPredictor, host_settings
 from django_inference.exceptions import InferenceError
 from django_inference.handle import Predictor
 from django_inference.management.inputs import read_input
-from django_inference.management.tables import host_line, status_table, watch
+from django_inference.management.progress import watch
+from django_inference.management.pushing import add_push, push_model
+from django_inference.management.quantizing import add_quantize, quantize_model
+from django_inference.management.tables import host_line, status_table
 from django_inference.plain import to_plain
 from django_inference.registry import predictors
 from django_inference.specs import State, Status
@@ -45,6 +48,8 @@ class Command(BaseCommand):
             action.add_argument("--no-wait", action="store_true", help="return at once")
             action.add_argument("--timeout", type=float, default=600.0, help="seconds to wait")
         _add_aliases(actions.add_parser("unload", help="give the memory of models back"))
+        add_push(actions.add_parser("push", help="put a model into a cache, for other hosts"))
+        add_quantize(actions.add_parser("quantize", help="make a model smaller, if it stays right"))
         predict = actions.add_parser("predict", help="predict from a file, print JSON")
         predict.add_argument("alias")
         predict.add_argument("--input", required=True, help=".json, .npy, .npz, - or any file")
@@ -55,6 +60,12 @@ class Command(BaseCommand):
         try:
             if action == "predict":
                 self._predict(predictors[options["alias"]], options["input"], options["timeout"])
+                return
+            if action == "push":
+                push_model(self._console(), options)
+                return
+            if action == "quantize":
+                quantize_model(self._console(), options)
                 return
             chosen = [predictors[alias] for alias in options["aliases"] or predictors]
             if action == "status":

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 import psutil
 
+from django_inference.backends.streaming import aiterate, iterate
 from django_inference.host.client import ModelClient
 from django_inference.host.control import Conversation, HostUnavailable
 from django_inference.host.protocol import (
@@ -78,6 +79,7 @@ class Host:
             "graceful_timeout": 5.0,
             "start_timeout": PATIENCE,
             "python": sys.executable,
+            "artifact_dir": str(self.home / "artifacts"),
         }
         self.settings = HostSettings(**(defaults | settings))
         self.folder = RuntimeDir(self.settings.runtime_dir)
@@ -90,7 +92,8 @@ class Host:
         alias: str = "model",
         runtime: str = ACTOR,
         *,
-        artifact: Path | None = None,
+        artifact: Path | str | None = None,
+        sha256: str | None = None,
         replicas: int = 1,
         options: EngineOptions | None = None,
         supervision: Supervision | None = None,
@@ -106,6 +109,7 @@ class Host:
             runtime=runtime,
             runtime_options=runtime_options,
             artifact=None if artifact is None else str(artifact),
+            sha256=sha256,
             options=options or EngineOptions(),
             golden=tuple(golden),
             supervision=supervision or Supervision(replicas=replicas),
@@ -229,6 +233,16 @@ class Client(ModelClient):
 
     def one(self, item: Any, timeout: float = PATIENCE, priority: int = NORMAL) -> Any:
         return self.ask([item], timeout, priority)[0]
+
+    def chunks(
+        self, item: Any, timeout: float = PATIENCE, priority: int = NORMAL
+    ) -> Generator[Any, None, None]:
+        return iterate(self.stream(item, priority), lambda: time.monotonic() + timeout)
+
+    def achunks(
+        self, item: Any, timeout: float = PATIENCE, priority: int = NORMAL
+    ) -> AsyncGenerator[Any, None]:
+        return aiterate(self.stream(item, priority), lambda: time.monotonic() + timeout)
 
     async def aone(self, item: Any, timeout: float = PATIENCE, priority: int = NORMAL) -> Any:
         return (await self.acall([item], time.monotonic() + timeout, priority))[0]

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,11 @@ class Items(Runtime):
         postprocess: Callable[[Any], Any] | None = None,
         warmup: Callable[[], Any] | None = None,
         close: Callable[[], None] | None = None,
+        stream: Callable[[Any], Any] | None = None,
     ) -> None:
         self._predict = predict
         for name, hook in (
+            ("stream", stream),
             ("load", load),
             ("preprocess", preprocess),
             ("postprocess", postprocess),
@@ -160,6 +162,15 @@ class Actor(Runtime):
             case {"do": "exit late"}:
                 os._exit(10)
         return result
+
+    def stream(self, item: Any) -> Iterator[Any]:
+        """Does one thing after the other; counts for ever where there is nothing to do."""
+        self._note("opened")
+        try:
+            for each in itertools.count() if item is None else item:
+                yield self._act(each, 1)
+        finally:
+            self._note("closed")
 
     def close(self) -> None:
         self._note("close")

@@ -20,6 +20,7 @@ from django_inference import predictors
 from django_inference.exceptions import (
     InferenceError,
     InvalidInput,
+    ModelCrashed,
     ModelLoadFailed,
     ModelNotReady,
     Overloaded,
@@ -40,6 +41,14 @@ def view(request: HttpRequest) -> HttpResponse:
     raise error
 
 
+def fallen_back(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(predictors["first"].predict_one("x"))
+
+
+async def afallen_back(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(await predictors["first"].apredict_one("x"))
+
+
 async def aview(request: HttpRequest) -> HttpResponse:
     raise error
 
@@ -48,7 +57,13 @@ def page(request: HttpRequest) -> HttpResponse:
     return HttpResponse("fine")
 
 
-urlpatterns = (path("view/", view), path("aview/", aview), path("page/", page))
+urlpatterns = (
+    path("view/", view),
+    path("aview/", aview),
+    path("page/", page),
+    path("fallen/", fallen_back),
+    path("afallen/", afallen_back),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +131,22 @@ def test_other_errors_are_left_to_django(client: Client) -> None:
 
 def test_other_pages_are_left_alone(client: Client) -> None:
     assert client.get("/page/").content == b"fine"
+
+
+@pytest.mark.parametrize("url", ["/fallen/", "/afallen/"])
+async def test_a_response_that_a_fallback_has_made_is_marked(url: str, settings: Settings) -> None:
+    dummy = "django_inference.backends.dummy.DummyBackend"
+    settings.INFERENCE = {
+        "first": {
+            "BACKEND": dummy,
+            "OPTIONS": {"fallback": "other", "result": ModelCrashed("down")},
+        },
+        "other": {"BACKEND": dummy, "OPTIONS": {"result": "other"}},
+    }
+    for response in (await asyncio.to_thread(Client().get, url), await AsyncClient().get(url)):
+        assert response.content == b"other"
+        assert response.headers["Inference-Degraded"] == "first"
+    assert "Inference-Degraded" not in (await AsyncClient().get("/page/")).headers
 
 
 async def test_the_chain_stays_asynchronous() -> None:

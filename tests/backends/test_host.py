@@ -78,6 +78,13 @@ async def test_the_async_twins(shared: Host) -> None:
         await upper.apredict_one(1)
 
 
+async def test_results_piece_by_piece(shared: Host, actor: Predictor) -> None:
+    assert list(actor.stream([1, "two"])) == [1, "two"]
+    assert [chunk async for chunk in actor.astream([3], timeout=float("inf"))] == [3]
+    with pytest.raises(InvalidInput, match="CallableRuntime does not stream"):
+        next(predictors["upper"].stream("a"))
+
+
 async def test_a_call_may_wait_for_ever(shared: Host) -> None:
     upper = predictors["upper"]
     assert upper.predict_one("a", timeout=float("inf")) == "A"

@@ -249,6 +249,46 @@ def test_a_reload_fails_no_call(declare: Declare) -> None:
     assert set(answers) == set(range(11))
 
 
+def test_a_model_stays_ready_while_reloads_replace_it(declare: Declare) -> None:
+    predictor = declare(hooks={})
+    backend: Any = predictor.backend
+    predictor.preload(wait=True)
+    used: list[Any] = []
+    states: set[State] = set()
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.is_set():
+            states.add(predictor.status().state)
+
+    threads = [threading.Thread(target=look) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(50):
+        used.append(backend._thread)
+        predictor.reload()
+        eventually(lambda: backend._thread is not used[-1])
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    assert states == {State.READY}
+
+
+def test_a_reload_brings_no_model_back_that_was_unloaded_meanwhile(declare: Declare) -> None:
+    may_load, closed = threading.Event(), threading.Event()
+    may_load.set()
+    predictor = declare(hooks={"load": lambda artifact: may_load.wait(10), "close": closed.set})
+    predictor.preload(wait=True)
+    may_load.clear()
+    predictor.reload()
+    predictor.unload()
+    assert closed.wait(10)
+    closed.clear()
+    may_load.set()
+    assert closed.wait(10)
+    assert predictor.status().state is State.UNLOADED
+
+
 def test_a_reload_that_fails_leaves_the_model_and_says_why(declare: Declare) -> None:
     is_broken = threading.Event()
 

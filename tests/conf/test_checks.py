@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from django.conf import settings
 from django.core.checks import CheckMessage, Warning, registry, run_checks
 from django.core.management import CommandError, call_command
 from django.test import override_settings
+from rest_framework.permissions import IsAdminUser, IsAuthenticatedOrReadOnly
 
 from django_inference import checks
 from django_inference.backends import loading
@@ -21,7 +24,10 @@ from django_inference.backends.base import BackendOptions, BaseBackend
 from django_inference.conf import PredictorSettings
 
 ROOT = Path(__file__).parents[2]
+DUMMY = "django_inference.backends.dummy.DummyBackend"
 LOCAL = "django_inference.backends.local.LocalBackend"
+OPEN_INFERENCE = "django_inference.backends.open_inference.OpenInferenceBackend"
+TENSORFLOW = "django_inference.backends.tensorflow_serving.TensorFlowServingBackend"
 MIDDLEWARE = "django_inference.middleware.InferenceMiddleware"
 
 MODELS = """
@@ -152,12 +158,25 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def problems(
-    predictors: Any = None, *, host: Any = None, middleware: list[str] | None = None
+    predictors: Any = None,
+    *,
+    host: Any = None,
+    serve: Any = None,
+    middleware: list[str] | None = None,
+    caches: Any = None,
+    missing: str | None = None,
 ) -> list[CheckMessage]:
-    with override_settings(
-        INFERENCE={} if predictors is None else predictors,
-        INFERENCE_HOST={} if host is None else host,
-        MIDDLEWARE=[MIDDLEWARE] if middleware is None else middleware,
+    # None is how Python itself marks a module that cannot be imported.
+    not_there = {} if missing is None else {missing: None}
+    with (
+        patch.dict(sys.modules, not_there),
+        override_settings(
+            INFERENCE={} if predictors is None else predictors,
+            INFERENCE_HOST={} if host is None else host,
+            INFERENCE_SERVE={} if serve is None else serve,
+            MIDDLEWARE=[MIDDLEWARE] if middleware is None else middleware,
+            CACHES=settings.CACHES if caches is None else caches,
+        ),
     ):
         return run_checks(tags=[checks.TAG])
 
@@ -175,6 +194,9 @@ def number_of(message: CheckMessage) -> str:
     return (message.id or "").removeprefix("django_inference.")
 
 
+EITHER = IsAdminUser | IsAuthenticatedOrReadOnly
+
+
 class Endpoints(BackendOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     endpoints: list[str]
 
@@ -187,6 +209,11 @@ class RemoteBackend(BaseBackend):
     @classmethod
     def check(cls, settings: PredictorSettings) -> list[CheckMessage]:
         return [Warning(f"{settings.alias} is far away", id="shop.W001")]
+
+
+def remote(backend: str = OPEN_INFERENCE, **options: Any) -> dict[str, Any]:
+    options.setdefault("endpoints", ["grpcs://models:8001"])
+    return {"detector": {"BACKEND": backend, "OPTIONS": options}}
 
 
 #: One mistake for each ID.
@@ -258,6 +285,52 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "E024": {"host": {"PYTHON": "/no/such/python"}},
     "E025": {"predictors": {"detector": {"RUNTIME": "shop.models.slow", "BACKEND": LOCAL}}},
     "E026": {"predictors": {"detector": {"MODEL": __file__, "BACKEND": LOCAL}}},
+    "E027": {"predictors": {"detector": {"MODEL": "storage:", "BACKEND": LOCAL}}},
+    "E028": {"predictors": {"detector": {"MODEL": "cache:defualt/a", "BACKEND": LOCAL}}},
+    "E029": {
+        "predictors": {
+            "detector": {"MODEL": "s3://bucket/a.onnx", "RUNTIME": "onnx", "BACKEND": LOCAL}
+        }
+    },
+    "E030": {"predictors": {"detector": {"MODEL": "cache:default/a", "BACKEND": LOCAL}}},
+    "E031": {"predictors": {"detector": {"OPTIONS": {"cache": "defualt"}}}},
+    "E032": {
+        "predictors": {"detector": {"OPTIONS": {"cache": "table"}}},
+        "caches": {
+            "table": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "a"}
+        },
+    },
+    "W003": {
+        "predictors": {
+            "detector": {
+                "RUNTIME": "shop.models.anything",
+                "BACKEND": LOCAL,
+                "OPTIONS": {"share_weights": True},
+            }
+        }
+    },
+    "E033": {"predictors": {"detector": {"REST": {"permision_classes": []}}}},
+    "E034": {"predictors": {"detector": {"REST": {"throttle": {"rows": "many"}}}}},
+    "E035": {"predictors": {"detector": {"REST": {"permission_classes": ["shop.Nobody"]}}}},
+    "E036": {"predictors": {"detector": {"REST": {"serializer_class": "pathlib.Path"}}}},
+    "E040": {"serve": ["127.0.0.1:1"]},
+    "E041": {"serve": {"GRCP": "127.0.0.1:1"}},
+    "E042": {"serve": {"GRPC": 1}},
+    "E043": {"serve": {"API_KEYS": {"site": {}}}},
+    "E044": {"serve": {"CERTIFICATE": __file__}},
+    "E045": {"serve": {"AUTHENTICATION": "shop.nobody"}},
+    "E050": {"predictors": {"detector": {"BACKEND": DUMMY, "OPTIONS": {"fallback": "x"}}}},
+    "E051": {"predictors": {"detector": {"BACKEND": DUMMY, "OPTIONS": {"fallback": "detector"}}}},
+    "E052": {"predictors": remote(endpoints=["grcp://models:8001"])},
+    "E053": {"predictors": remote(), "missing": "stamina"},
+    "E054": {"predictors": remote(tls_key=__file__)},
+    "E055": {"predictors": remote(token_from="shop.models.nobody")},
+    "E056": {"predictors": remote(tls_ca="/nowhere/ca.pem")},
+    "W006": {"predictors": remote(token="t", endpoints=["http://models:8000"])},
+    "W007": {
+        "predictors": {"detector": {**remote()["detector"], "RUNTIME": "shop.models.anything"}}
+    },
+    "W005": {"serve": {"GRPC": "0.0.0.0:1"}},
     "W001": {"predictors": {"detector": {}}, "middleware": []},
 }
 
@@ -273,10 +346,70 @@ def test_the_table_lists_each_id_once_and_no_other() -> None:
     used = {
         number
         for file in (ROOT / "src").rglob("*.py")
-        for number in re.findall(r"\b[EW]\d{3}\b", file.read_text())
+        for number in re.findall(r"(?<!noqa: )\b[EW]\d{3}\b", file.read_text())
     }
     assert len(listed) == len(set(listed))
     assert set(listed) == used == set(MISTAKES)
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        (
+            {"permision_classes": []},
+            "E033 INFERENCE['detector']['REST'] has no key 'permision_classes'. "
+            "Did you mean 'permission_classes'?",
+        ),
+        (
+            {"throttle": {"row": "1/min"}},
+            "E033 INFERENCE['detector']['REST']['throttle'] has no key 'row'. Did you mean 'rows'?",
+        ),
+        (
+            {"throttle": {"rows": "many"}},
+            "E034 INFERENCE['detector']['REST']['throttle']['rows']: expected a number and a "
+            "period (str), such as '100/min', given 'many' (str).",
+        ),
+        (
+            {"permission_classes": "rest_framework.permissions.AllowAny"},
+            "E034 INFERENCE['detector']['REST']['permission_classes']: expected a list of dotted "
+            "paths of classes (str) or None, given 'rest_framewo...ions.AllowAny' (str).",
+        ),
+        (
+            {"max_body_bytes": 0},
+            "E034 INFERENCE['detector']['REST']['max_body_bytes']: expected a number of bytes "
+            "(int >= 1) or None, given 0 (int).",
+        ),
+        (
+            {"permission_classes": ["rest_framework.permissions.Nobody"]},
+            "E035 INFERENCE['detector']['REST']['permission_classes']: "
+            "'rest_framework.permissions.Nobody' cannot be imported: Module "
+            '"rest_framework.permissions" does not define a "Nobody" attribute/class',
+        ),
+        (
+            {"throttle_classes": ["rest_framework.permissions.AllowAny"]},
+            "E036 INFERENCE['detector']['REST']['throttle_classes']: "
+            "'rest_framework.permissions.AllowAny' is not a throttle class: it has no method "
+            "allow_request().",
+        ),
+    ],
+)
+def test_a_mistake_in_rest_is_described(rest: dict[str, Any], expected: str) -> None:
+    assert problems_of(BACKEND=DUMMY, REST=rest) == [expected]
+
+
+def test_rest_takes_classes_by_name_and_what_two_permissions_make() -> None:
+    rest = {
+        "enabled": False,
+        "authentication_classes": ["rest_framework.authentication.BasicAuthentication"],
+        "permission_classes": ["rest_framework.permissions.IsAuthenticated", f"{__name__}.EITHER"],
+        "throttle_classes": [],
+        "throttle": {"requests": "1/s", "rows": "100/day"},
+        "parser_classes": ["rest_framework.parsers.JSONParser"],
+        "renderer_classes": None,
+        "serializer_class": "rest_framework.serializers.Serializer",
+        "max_body_bytes": None,
+    }
+    assert problems_of(BACKEND=DUMMY, REST=rest) == []
 
 
 @pytest.mark.heavy
@@ -404,6 +537,15 @@ def test_a_file_that_is_no_text_is_described(shop: Path) -> None:
             "package.module.name.",
         ),
         (
+            {
+                "RUNTIME": "torch",
+                "MODEL": __file__,
+                "RUNTIME_OPTIONS": {"model": "shop.models.Smple"},
+            },
+            "E012 INFERENCE['detector']['RUNTIME_OPTIONS']: the module 'shop.models' defines no "
+            "'Smple'. Did you mean 'Simple'?",
+        ),
+        (
             {"RUNTIME": "callable"},
             "E013 INFERENCE['detector']['RUNTIME_OPTIONS']: CallableRuntime needs the option "
             "'function'.",
@@ -527,6 +669,21 @@ def test_an_artifact_that_runs_code_must_be_trusted_or_pinned(
     assert problems_of(RUNTIME=runtime, MODEL=tmp_path / "digits.skops") == []
 
 
+@pytest.mark.parametrize(
+    ("runtime", "can"), [("sklearn", True), ("litert", True), ("tensorflow", False)]
+)
+def test_weights_that_no_runtime_can_share_are_warned_of(runtime: str, can: bool) -> None:
+    found = problems_of(
+        RUNTIME=runtime, MODEL=__file__, OPTIONS={"share_weights": True}, SHA256="0" * 64
+    )
+    warning = (
+        "W003 INFERENCE['detector']['OPTIONS']['share_weights']: TensorFlowRuntime cannot share "
+        "its weights, so each replica has its own. Use one replica: the framework's own threads "
+        "run it on all cores."
+    )
+    assert found == ([] if can else [warning])
+
+
 def test_a_format_of_the_users_own_that_runs_code_must_be_trusted(tmp_path: Path) -> None:
     model = tmp_path / "a.custom"
     model.touch()
@@ -618,7 +775,9 @@ def test_the_backends_that_hints_name_are_all_there_are() -> None:
     found = [
         f"django_inference.backends.{file.stem}.{name}"
         for file in sorted((ROOT / "src/django_inference/backends").glob("*.py"))
-        for name in re.findall(r"^class (\w+)\(BaseBackend\)", file.read_text(), re.MULTILINE)
+        for name in re.findall(
+            r"^class (\w+)\((?:Base|Remote)Backend\)", file.read_text(), re.MULTILINE
+        )
     ]
     assert sorted(loading.BUILT_IN) == found
 
@@ -700,7 +859,14 @@ def test_the_checks_are_registered_under_their_tag() -> None:
         for check in registry.registry.get_checks()
         if checks.TAG in check.tags
     }
-    assert found == {"check_predictors", "check_backends", "check_host", "check_middleware"}
+    assert found == {
+        "check_predictors",
+        "check_backends",
+        "check_host",
+        "check_serve",
+        "check_middleware",
+        "check_rest",
+    }
 
 
 def test_manage_py_check_fails_with_all_that_is_wrong() -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from django_inference.conf import (
     InvalidPredictor,
     PredictorSettings,
+    default_artifact_dir,
     default_python,
     default_runtime_dir,
     examine_host,
@@ -131,7 +132,7 @@ def test_a_link_to_the_current_release_of_a_model_stays_a_link(tmp_path: Path) -
         (
             {"COLOUR": "red"},
             "INFERENCE['detector'] has no key 'COLOUR'. It takes BACKEND, GOLDEN, MODEL, OPTIONS, "
-            "RUNTIME, RUNTIME_OPTIONS, SHA256, TRUSTED.",
+            "REST, RUNTIME, RUNTIME_OPTIONS, SHA256, TRUSTED.",
         ),
         (
             {"MODEL": 3},
@@ -366,9 +367,11 @@ def test_all_mistakes_in_the_options_are_found() -> None:
 def test_the_host_has_defaults(settings: Any) -> None:
     assert not hasattr(settings, "INFERENCE_HOST")
     assert host_settings() == HostSettings(
-        runtime_dir=default_runtime_dir(), python=default_python()
+        runtime_dir=default_runtime_dir(),
+        python=default_python(),
+        artifact_dir=default_artifact_dir(),
     )
-    settings.INFERENCE_HOST = {"RUNTIME_DIR": None, "PYTHON": None}
+    settings.INFERENCE_HOST = {"RUNTIME_DIR": None, "PYTHON": None, "ARTIFACT_DIR": None}
     assert host_settings().runtime_dir == default_runtime_dir()
     assert host_settings().python == default_python()
 
@@ -382,6 +385,8 @@ def test_every_key_of_the_host_is_read(settings: Any) -> None:
         "GRACEFUL_TIMEOUT": 2.5,
         "START_TIMEOUT": 3,
         "PYTHON": Path("/opt/models/bin/python"),
+        "ARTIFACT_DIR": "copies",
+        "ARTIFACT_LIMIT": 1000,
     }
     assert host_settings() == HostSettings(
         autostart=False,
@@ -390,6 +395,8 @@ def test_every_key_of_the_host_is_read(settings: Any) -> None:
         graceful_timeout=2.5,
         start_timeout=3.0,
         python="/opt/models/bin/python",
+        artifact_dir="/srv/site/copies",
+        artifact_limit=1000,
     )
 
 

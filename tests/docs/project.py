@@ -24,7 +24,8 @@ PATIENCE = 120.0
 
 #: Commands that stay in the foreground.
 _SERVER = re.compile(
-    r"(gunicorn|uvicorn|granian|daphne)\b|python manage\.py (runserver|inference_host)$"
+    r"(gunicorn|uvicorn|granian|daphne)\b"
+    r"|python manage\.py (runserver|inference_host|inference_serve .*)$"
 )
 _NUMBER = re.compile(r"\b(?=[0-9a-f]*[0-9])[0-9a-f]+(\.[0-9]+)?\b")
 
@@ -46,7 +47,11 @@ class Project:
             shutil.copytree(like, self.folder)
         (self._home / "tmp").mkdir()
         self.port = _free_port()
-        self.environment = _environment() | {"TMPDIR": str(self._home / "tmp")}
+        self.grpc_port = _free_port()
+        self.environment = _environment() | {
+            "TMPDIR": str(self._home / "tmp"),
+            "XDG_CACHE_HOME": str(self._home / "cache"),
+        }
         self._servers: list[subprocess.Popen[bytes]] = []
         self._session: subprocess.Popen[str] | None = None
 
@@ -62,7 +67,7 @@ class Project:
 
     def type(self, command: Command, place: str) -> None:
         """Run a command in a shell, and compare what it prints with what the page shows."""
-        text = command.text.replace("8000", str(self.port))
+        text = command.text.replace("8000", str(self.port)).replace("8001", str(self.grpc_port))
         if _SERVER.match(text):
             self._serve(text)
             return
@@ -102,7 +107,7 @@ class Project:
             session = self._session = subprocess.Popen(
                 [sys.executable, str(Path(__file__).with_name("session.py"))],
                 cwd=self.folder,
-                env=self.environment | {"DJANGO_SETTINGS_MODULE": "mysite.settings"},
+                env=self.environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -195,8 +200,9 @@ def _environment() -> dict[str, str]:
     scripts = os.path.dirname(sys.executable)
     return environment | {
         "PATH": os.pathsep.join([scripts, os.environ["PATH"]]),
-        # The package beside these pages, whichever one is installed.
-        "PYTHONPATH": str(ROOT / "src"),
+        # The package beside these pages, whichever one is installed, and settings with patience.
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(Path(__file__).parent)]),
+        "DJANGO_SETTINGS_MODULE": "patient_settings",
     }
 
 
@@ -207,7 +213,8 @@ def _free_port() -> int:
 
 
 def _masked(text: str) -> str:
-    return re.sub(r"[ \t]+", " ", _NUMBER.sub("#", text))
+    # A table is as wide in each line, and a page has no spaces at the end of one.
+    return re.sub(r" +$", "", re.sub(r"[ \t]+", " ", _NUMBER.sub("#", text)), flags=re.MULTILINE)
 
 
 def _matches(wanted: str, got: str) -> bool:

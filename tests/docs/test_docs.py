@@ -26,16 +26,30 @@ from tests.docs.project import Project
 TUTORIAL = "docs/tutorial/first-model.md"
 FROM_NOTHING = ("README.md", TUTORIAL)
 
+FETCH = "docs/how-to/fetch-models.md"
 HTTP = "docs/how-to/serve-over-http.md"
+SHAPE = "docs/how-to/shape-your-api.md"
+DETECT = "docs/how-to/detect-objects.md"
+OPEN_INFERENCE = "docs/how-to/open-inference.md"
+TENSORFLOW = "docs/how-to/tensorflow-serving.md"
 PRODUCTION = "docs/how-to/run-in-production.md"
+SERVE = "docs/how-to/run-a-model-server.md"
 
 #: What is not run but only parsed: by language, or by page and language, and why.
 ONLY_PARSED = {
     "ini": "units of systemd, programs of supervisord, configuration of uWSGI: none runs here",
     "yaml": "objects of Kubernetes",
     "json": "an answer, shown",
+    (FETCH, "shell"): "pushes into a Redis, as tests/management/test_push.py does",
     (HTTP, "python"): "run by tests/rest/test_how_to.py",
     (HTTP, "shell"): "asks models that the page takes for given",
+    (SHAPE, "python"): "run by tests/rest/test_how_to.py",
+    (SHAPE, "shell"): "installs into the environment of a reader",
+    (DETECT, "python"): "run by tests/runtimes/vision/test_how_to.py",
+    (DETECT, "shell"): "asks a model that the page takes for given",
+    (OPEN_INFERENCE, "shell"): "needs a client that tests/servers/test_open_inference.py runs",
+    (TENSORFLOW, "shell"): "needs stubs that tests/grpc/test_tensorflow_stubs.py runs",
+    (SERVE, "shell"): "listens for other machines, with certificates that the page takes for given",
     (PRODUCTION, "shell"): "starts containers of an image that the page takes for given",
 }
 

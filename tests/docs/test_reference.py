@@ -14,14 +14,19 @@ from django_inference.backends.base import BackendOptions
 from django_inference.backends.dummy import DummyOptions
 from django_inference.backends.host import HostOptions
 from django_inference.backends.local import LocalBackend
-from django_inference.conf import PredictorSettings
+from django_inference.backends.open_inference import OpenInferenceOptions
+from django_inference.backends.tensorflow_serving import TensorFlowServingOptions
+from django_inference.conf import PredictorSettings, RestSettings, ServeSettings
+from django_inference.grpc.services import SERVICERS
 from django_inference.handle import Predictor
 from django_inference.management.commands.inference import Command
 from django_inference.management.commands.inference_host import Command as HostCommand
+from django_inference.management.commands.inference_serve import Command as ServeCommand
 from django_inference.registry import Predictors
 from django_inference.runtimes.base import BaseRuntime, Runtime, TensorRuntime
 from django_inference.runtimes.loading import import_object
 from django_inference.specs import HostSettings, ReplicaStatus, Statistics, Status
+from django_inference.wire.protos.pool import methods
 from tests.docs.blocks import ROOT
 
 NO_DEFAULT = "required"
@@ -69,12 +74,26 @@ def as_written(defaults: dict[str, str]) -> dict[str, str]:
 
 def test_every_key_of_a_predictor() -> None:
     said = documented(part(page("settings"), "## `INFERENCE`"))
-    assert said == as_written(fields(PredictorSettings))
+    # What is written in settings is a dict; what it becomes is compared below.
+    assert said == as_written(fields(PredictorSettings)) | {"REST": "{}"}
+
+
+def test_every_key_of_rest() -> None:
+    assert documented(part(page("settings"), "## `REST`")) == fields(RestSettings)
 
 
 def test_every_option_of_every_backend() -> None:
     said = documented(part(page("settings"), "## `OPTIONS`"))
-    assert said == fields(BackendOptions) | fields(HostOptions) | fields(DummyOptions)
+    far = fields(OpenInferenceOptions) | fields(TensorFlowServingOptions)
+    # It has a row of its own, with the default of the other backends.
+    assert far.pop("preload") == "False"
+    near = fields(BackendOptions) | fields(HostOptions) | fields(DummyOptions)
+    assert said == far | near | {
+        "endpoints": NO_DEFAULT,
+        "signature_name": '"serving_default"',
+    }
+    text = part(page("settings"), "## `OPTIONS`")
+    assert "`preload` is `False` here" in text
     # It has no row of its own, so it may differ by what the text below the tables says.
     assert fields(LocalBackend.options_class) == fields(BackendOptions) | {"preload": "False"}
     assert "`preload` is `False`" in part(page("settings"), "## `OPTIONS`")
@@ -82,9 +101,14 @@ def test_every_option_of_every_backend() -> None:
 
 def test_every_key_of_the_host() -> None:
     said = documented(part(page("settings"), "## `INFERENCE_HOST`"))
-    # These two are found out where None is given.
-    computed = {"RUNTIME_DIR": "None", "PYTHON": "None"}
+    # These are found out where None is given.
+    computed = dict.fromkeys(("RUNTIME_DIR", "PYTHON", "ARTIFACT_DIR"), "None")
     assert said == as_written(fields(HostSettings)) | computed
+
+
+def test_every_key_of_serve() -> None:
+    said = documented(part(page("settings"), "## `INFERENCE_SERVE`"))
+    assert said == as_written(fields(ServeSettings))
 
 
 @pytest.mark.parametrize("name", runtimes.BUILT_IN)
@@ -173,6 +197,18 @@ def test_every_option_of_the_host_command() -> None:
     flags -= {flag for option in inherited for flag in option.option_strings}
     assert flags == {"--stop"}
     assert all(f"`{flag}`" in page("commands") for flag in flags)
+
+
+def test_every_option_of_the_serve_command_and_every_service() -> None:
+    text = part(page("commands"), "## `manage.py inference_serve`")
+    own = ServeCommand().create_parser("manage.py", "inference_serve")._actions
+    inherited = HostCommand().create_parser("manage.py", "inference_host")._actions
+    flags = {flag for option in own for flag in option.option_strings}
+    flags -= {flag for option in inherited for flag in option.option_strings}
+    assert {row[0].strip("`") for row in rows(text)} == flags
+    said = dict(row[:2] for row in rows(part(page("commands"), "## Services by gRPC")))
+    for service in SERVICERS:
+        assert set(re.findall(r"`(\w+)`", said[f"`{service}`"])) == methods(service).keys()
 
 
 def test_the_make_targets_in_contributing() -> None:

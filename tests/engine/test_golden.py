@@ -61,6 +61,22 @@ def test_a_long_answer_is_cut_in_the_message() -> None:
     assert len(str(caught.value)) < 1000
 
 
+def test_of_long_answers_the_place_is_shown_where_they_differ_most() -> None:
+    def answer(items: list[Any]) -> list[Any]:
+        return [{"boxes": [{"at": np.arange(300.0)}, {"at": np.arange(300.0) * 2}]}]
+
+    rows = [{"at": list(range(300))}, {"at": [*range(0, 300, 2), *range(700, 1000, 2)]}]
+    with pytest.raises(GoldenMismatch) as caught:
+        engine_with("Items", Golden(1, {"boxes": rows}, 1.0), predict=answer).runner.load()
+    assert str(caught.value).endswith(
+        " The largest difference is at ['boxes'][1]['at'][150]: 700 was expected, not 300."
+    )
+    # Nothing is said where there are no two numbers to compare.
+    engine = engine_with("Items", Golden("x" * 500, "y" * 500), predict=doubled)
+    with pytest.raises(GoldenMismatch, match=r"…\.$"):
+        engine.runner.load()
+
+
 def test_a_question_that_the_model_cannot_answer_fails_it() -> None:
     def fail(items: list[Any]) -> list[Any]:
         raise ValueError("no such class")

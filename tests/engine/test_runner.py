@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from django_inference import Runtime
 from django_inference.exceptions import (
     InferenceError,
     InvalidInput,
@@ -55,6 +56,36 @@ def test_the_runtime_gets_its_artifact(tmp_path: Path) -> None:
     assert Path(artifact).read_bytes() == b"weights"
     assert artifact.trusted
     assert engine.runner.load_seconds > 0
+
+
+class Sharing(Runtime):
+    """Answers whether it was asked to share before it was loaded."""
+
+    can_share_weights = True
+
+    def load(self, artifact: Any) -> None:
+        self.asked = self.share_weights
+
+    def predict(self, items: list[Any]) -> list[Any]:
+        return [self.asked] * len(items)
+
+
+class Selfish(Sharing):
+    can_share_weights = False
+
+
+@pytest.mark.parametrize(
+    ("runtime", "share", "asked"),
+    [(Sharing, True, True), (Sharing, False, False), (Selfish, True, False)],
+)
+def test_a_runtime_that_can_share_its_weights_is_asked_to_before_the_load(
+    runtime: type[Runtime], share: bool, asked: bool
+) -> None:
+    dotted = f"tests.engine.test_runner.{runtime.__name__}"
+    options = EngineOptions(share_weights=share, warmup=False)
+    engine = Engine(ModelSpec(alias="m", runtime=dotted, options=options))
+    engine.runner.load()
+    assert engine.run([1]) == [[asked]]
 
 
 def test_code_without_an_artifact_is_loaded_with_none() -> None:

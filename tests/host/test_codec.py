@@ -19,7 +19,17 @@ from hypothesis.extra import numpy as npst
 
 from django_inference.host.arena import ALIGNMENT, HEADER, INITIAL_SIZE, Arena
 from django_inference.host.codec import CALL_HEAD, SPILLED, Codec
-from django_inference.host.protocol import LENGTH, MAX_FRAME, Call, Failure, ProtocolError, Reply
+from django_inference.host.protocol import (
+    LENGTH,
+    MAX_FRAME,
+    NEXT,
+    OPEN,
+    PREDICT,
+    Call,
+    Failure,
+    ProtocolError,
+    Reply,
+)
 
 
 class Pair:
@@ -297,10 +307,33 @@ def test_a_failure_goes_back(pair: Pair) -> None:
     assert read(pair.client, pair.worker.encode(Reply(failure, None))).failure == failure
 
 
+def test_a_stream_that_is_over_says_no_more(pair: Pair) -> None:
+    assert read(pair.client, pair.worker.encode(Reply(None, None, is_over=True))).is_over
+    assert not read(pair.client, pair.worker.encode(Reply(None, None))).is_over
+
+
+@pytest.mark.parametrize("kind", [PREDICT, OPEN, NEXT])
+def test_a_call_says_what_it_asks_for(pair: Pair, kind: int) -> None:
+    call = Call(1.0, 2.0, True, 2, None, kind)
+    assert read(pair.worker, pair.client.encode(call)) == call
+
+
+@pytest.mark.parametrize("wrap", [lambda x: {"x": x}, lambda x: [x, {"deep": x}]])
+def test_what_opens_a_stream_outlives_the_next_messages(pair: Pair, wrap: Any) -> None:
+    # The second time, its layout is known.
+    for number in (1, 2):
+        call = Call(1.0, 2.0, False, 1, wrap(np.full(1000, number)), OPEN)
+        item = read(pair.worker, pair.client.encode(call)).payload
+        for chunk in range(3):
+            assert pair.reply({"y": np.full(4000, chunk)})["y"][0] == chunk
+            read(pair.worker, pair.client.encode(Call(1.0, 2.0, False, 1, None, NEXT)))
+        assert same(item, wrap(np.full(1000, number)))
+
+
 # Frames as no client of ours sends them.
 
 
-HEAD = CALL_HEAD.pack(1.0, 2.0, False, 1)
+HEAD = CALL_HEAD.pack(1.0, 2.0, False, 1, PREDICT, HEADER)
 
 
 def tensor(dtype: str, shape: Any, start: int) -> bytes:

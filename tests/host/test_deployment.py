@@ -18,7 +18,7 @@ import pytest
 from django_inference.exceptions import ModelLoadFailed
 from django_inference.host.protocol import Reload, Unload
 from django_inference.specs import EngineOptions, State, Status
-from tests.host.crowd import Crowd
+from tests.host.crowd import Crowd, Later
 from tests.hosts import Client, Host, do, eventually
 
 
@@ -378,21 +378,25 @@ def test_a_model_that_leaves_while_it_is_loaded_says_so(host: Host, alias: str) 
         client.one(1)
 
 
-@pytest.mark.parametrize("options", [EngineOptions(max_batch_delay=0.3)])
-def test_a_batch_delay_gathers_calls_in_a_worker(
-    host: Host, alias: str, options: EngineOptions
-) -> None:
-    client = host.client(host.spec(alias, options=options))
-    client.one(1)
-    sizes: list[Any] = []
-    threads = [
-        threading.Thread(target=lambda: sizes.append(client.one(do("batch")))) for _ in range(5)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sizes == [5] * 5
+def test_a_batch_delay_gathers_calls_in_a_worker(host: Host, alias: str) -> None:
+    client = host.client(host.spec(alias, options=EngineOptions(max_batch_delay=0.5)))
+    # Five callers who are known to call.
+    _ = [call.result() for call in [Later(client, do("sleep", 0.1)) for _ in range(5)]]
+    calls = [Later(client, do("batch")) for _ in range(5)]
+    assert [call.result() for call in calls] == [5] * 5
+
+
+def test_a_lone_caller_waits_for_no_batch(host: Host, alias: str) -> None:
+    # Longer than any call of these tests may take.
+    client = host.client(host.spec(alias, options=EngineOptions(max_batch_delay=3600)))
+    assert [client.one(do("batch")) for _ in range(5)] == [1] * 5
+
+
+def test_a_batch_waits_for_a_caller_of_the_last_second_only(host: Host, alias: str) -> None:
+    client = host.client(host.spec(alias, options=EngineOptions(max_batch_delay=3600)))
+    _ = [call.result() for call in [Later(client, do("sleep", 0.1)) for _ in range(3)]]
+    # Two of the three are expected to call again, for a while.
+    assert client.one(do("batch")) == 1
 
 
 def test_what_arrives_during_a_run_forms_the_next_batch(host: Host, alias: str) -> None:

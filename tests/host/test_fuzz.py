@@ -25,7 +25,7 @@ import pytest
 
 from django_inference.host.arena import HEADER, INITIAL_SIZE, Arena
 from django_inference.host.codec import CALL_HEAD, SPILLED, Codec
-from django_inference.host.protocol import LENGTH, MAX_FRAME, Call, Reply
+from django_inference.host.protocol import LENGTH, MAX_FRAME, NEXT, OPEN, PREDICT, Call, Reply
 from django_inference.specs import State
 from tests.hosts import Host, eventually
 
@@ -153,6 +153,7 @@ def good_payload(rng: random.Random) -> Any:
         [
             {"x": np.ones((2, 4), np.float32)},
             [1, "two", None, 3.5, b"six"],
+            None,
             np.zeros((1, 4), np.uint8),
             {"x": [[1, 2, 3, 4]], "y": {"deep": [1, [2, [3]]]}},
             [np.arange(3), {"a": np.array(["x", None], dtype=object)}],
@@ -160,11 +161,17 @@ def good_payload(rng: random.Random) -> Any:
     )
 
 
-def good(rng: random.Random, codec: Codec) -> bytes:
+def good(rng: random.Random, codec: Codec, kind: int = PREDICT) -> bytes:
     deadline = rng.choice([FOREVER, 0.0, -1.0, float("nan"), time.monotonic() + 5])
+    priority, payload = rng.randrange(3), good_payload(rng)
     return codec.encode(
-        Call(deadline, time.monotonic(), rng.random() < 0.2, rng.randrange(3), good_payload(rng))
+        Call(deadline, time.monotonic(), rng.random() < 0.2, priority, payload, kind)
     )
+
+
+def of_a_stream(rng: random.Random, codec: Codec) -> bytes:
+    """In any order: openings that are followed by calls, goings-on with what is not open."""
+    return good(rng, codec, rng.choice([OPEN, OPEN, NEXT, NEXT, NEXT, PREDICT]))
 
 
 def noise(rng: random.Random, codec: Codec) -> bytes:
@@ -215,7 +222,7 @@ def false_place(rng: random.Random, codec: Codec) -> bytes:
     place = msgspec.msgpack.encode((dtype, shape, some_number(rng)))
     payload = msgspec.msgpack.Ext(rng.choice([1, 1, 1, 2, 3, -1]), place)
     said = msgspec.msgpack.encode(rng.choice([payload, {"x": payload}, [payload]]))
-    body = CALL_HEAD.pack(FOREVER, 0.0, False, 1) + said
+    body = CALL_HEAD.pack(FOREVER, 0.0, False, 1, rng.randrange(4), HEADER) + said
     return LENGTH.pack(len(body)) + body
 
 
@@ -230,6 +237,9 @@ def spilled(rng: random.Random, codec: Codec) -> bytes:
 
 FRAMES: list[Frames] = [
     good,
+    of_a_stream,
+    of_a_stream,
+    of_a_stream,
     noise,
     framed_noise,
     mutated,
@@ -375,6 +385,51 @@ def test_clients_that_say_half_a_frame_and_wait_harm_nobody(
         for stranger in strangers:
             assert stranger.send(frame[5:], wait=10)
         assert [stranger.answers for stranger in strangers] == [1] * 100
+
+
+def answer(stranger: Stranger, call: Call) -> Any:
+    """What a worker says to a call."""
+    stranger.socket.sendall(stranger.codec.encode(call))
+    frame = stranger.socket.recv(1 << 16)
+    return stranger.codec.decode(frame[LENGTH.size :], spilled=False)
+
+
+def call(kind: int, payload: Any = None) -> Call:
+    return Call(FOREVER, time.monotonic(), False, 1, payload, kind)
+
+
+def test_a_stream_as_a_client_asks_for_it(workers: tuple[Host, list[str]]) -> None:
+    _, sockets = workers
+    with contextlib.closing(Stranger(sockets[0])) as stranger:
+        for _ in range(2):
+            assert answer(stranger, call(OPEN, [1, "two"])).payload == 1
+            assert answer(stranger, call(NEXT)).payload == "two"
+            assert answer(stranger, call(NEXT)).is_over
+            assert answer(stranger, call(PREDICT, [3])).payload == [3]
+
+
+@pytest.mark.parametrize(
+    ("before", "kind"), [([], NEXT), ([OPEN], OPEN), ([OPEN], PREDICT), ([OPEN, NEXT], PREDICT)]
+)
+def test_who_asks_out_of_order_is_dropped_and_the_stream_is_closed(
+    workers: tuple[Host, list[str]], before: list[int], kind: int
+) -> None:
+    host, sockets = workers
+    eventually(lambda: streams(host) == 0)
+    with unharmed(host), contextlib.closing(Stranger(sockets[0])) as stranger:
+        for each in before:
+            assert answer(stranger, call(each)).failure is None
+        assert streams(host) == len(before[:1])
+        stranger.socket.sendall(stranger.codec.encode(call(kind, [1])))
+        assert stranger.is_dropped(wait=10)
+        eventually(lambda: streams(host) == 0)
+
+
+def streams(host: Host) -> int:
+    """How many are open in the first of the two workers."""
+    status = host.status()
+    assert status
+    return status.replicas[0].statistics.streams
 
 
 def test_what_cannot_be_read_is_answered_before_the_connection_ends(

@@ -15,7 +15,7 @@ HEAVY = ("django", "tensorflow", "torch", "onnxruntime", "sklearn", "grpc", "cel
     ("module", "unwanted"),
     [
         ("django_inference.host.__main__", (*HEAVY, "numpy")),
-        ("django_inference.host.worker", HEAVY),
+        ("django_inference.host.worker", (*HEAVY, "asyncio", "filelock")),
         ("django_inference.host.client", HEAVY),
         ("django_inference.engine.thread", HEAVY),
         ("django_inference.host.control", (*HEAVY, "numpy")),

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from django_inference.artifacts.records import StoreSettings
 from django_inference.exceptions import BY_NAME, InferenceError, InvalidInput, ModelNotReady
 from django_inference.host.control import HostUnavailable
 from django_inference.host.protocol import (
@@ -102,7 +103,7 @@ MESSAGES: list[tuple[Any, Any]] = [
     ),
     (Report(7, (STATUS, STATUS)), HostMessage),
     (Refusal("no"), HostMessage),
-    (Start(SPEC, "v", "/s", (0, 3)), WorkerOrder),
+    (Start(SPEC, "v", "/s", (0, 3), StoreSettings("/a", 1 << 40)), WorkerOrder),
     (Drain(), WorkerOrder),
     (Loaded(1.5, SIGNATURE), WorkerMessage),
     (LoadFailed(ERROR), WorkerMessage),

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from django_inference.exceptions import InvalidInput, ModelCrashed
-from django_inference.host.quarantine import digest_of
 from django_inference.specs import Supervision
 from tests.hosts import Client, Host, do, eventually
 
@@ -124,23 +123,3 @@ def test_inputs_without_a_digest_do_not_stand_for_each_other(shared: Host, alias
     assert client.one({"do": "nothing", 1: 3}) == {"do": "nothing", 1: 3}
     with pytest.raises(InvalidInput):
         client.one(object())
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "are_equal"),
-    [
-        ({"a": 1, "b": 2}, {"b": 2, "a": 1}, True),
-        ({"a": 1}, {"a": 2}, False),
-        (np.arange(4), np.arange(4), True),
-        (np.arange(4), np.arange(4).reshape(2, 2), False),
-        (np.zeros(4, np.int32), np.zeros(4, np.float32), False),
-        (np.arange(8)[::2], np.array([0, 2, 4, 6]), True),
-        ([np.float32(1)], [np.float64(1)], False),
-        (b"ab", "ab", False),
-        (["ab", "c"], ["a", "bc"], False),
-        (np.array(["a", None], object), np.array(["a", None], object), True),
-    ],
-)
-def test_equal_inputs_have_equal_digests(one: Any, other: Any, are_equal: bool) -> None:
-    assert len(digest_of(one)) == 32
-    assert (digest_of(one) == digest_of(other)) is are_equal

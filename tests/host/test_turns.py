@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
+
+import pytest
 
 from django_inference.host.turns import Turns
 
@@ -76,3 +79,12 @@ async def test_whoever_gives_up_loses_no_turn_for_the_others() -> None:
     callers.turns.give_back()
     await callers.start("d")
     assert callers.got == ["running", "c", "d"]
+
+
+async def test_who_waits_too_long_for_a_turn_is_told() -> None:
+    turns = Turns(1)
+    await turns.take(NORMAL, time.monotonic() - 1)
+    with pytest.raises(TimeoutError):
+        await turns.take(NORMAL, time.monotonic() + 0.01)
+    turns.give_back()
+    await turns.take(NORMAL, time.monotonic() + 0.01)

@@ -417,6 +417,36 @@ def test_a_canary_that_hangs_is_replaced(shared: Host, alias: str, tmp_path: Pat
     assert not isinstance(hung.result(), Exception)
 
 
+def test_a_load_that_hangs_is_begun_again(shared: Host, alias: str, tmp_path: Path) -> None:
+    gates = tmp_path / "gate"
+    (tmp_path / "gate2").touch()
+    rules = Supervision(load_timeout=3.0)
+    spec = shared.spec(alias, supervision=rules, gates=str(gates))
+    with pytest.raises(ModelLoadFailed, match="the load took longer than load_timeout=3 s"):
+        shared.client(spec).one("hello")
+    assert eventually(lambda: shared.declare(spec).sockets)
+    assert shared.client(spec).one("hello") == "hello"
+
+
+def test_replicas_are_loaded_one_by_one_beside_a_version_that_answers(
+    shared: Host, alias: str, tmp_path: Path
+) -> None:
+    spec = shared.spec(alias, replicas=2)
+    client = shared.client(spec)
+    eventually(lambda: len(shared.declare(spec).sockets) == 2)
+    before = len(shared.notes("load"))
+    gates = tmp_path / "gate"
+    shared.declare(shared.spec(alias, replicas=2, salt="new", gates=str(gates)))
+    eventually(lambda: len(shared.notes("load")) == before + 1)
+    # Time enough for the second to begin, if it did not wait.
+    time.sleep(1.0)
+    assert len(shared.notes("load")) == before + 1
+    for number in (1, 2):
+        (tmp_path / f"gate{number}").touch()
+    eventually(lambda: client.one(do("salt")) == "new")
+    assert len(shared.notes("load")) == before + 2
+
+
 def test_a_shadow_is_compared_and_never_answers(shared: Host, alias: str, tmp_path: Path) -> None:
     client, _ = on_trial(shared, alias, Supervision(shadow=1.0), salt="new")
     for index in range(12):

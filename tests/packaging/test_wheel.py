@@ -22,7 +22,7 @@ SECRET_KEY = "only for this test"
 INSTALLED_APPS = ["django_inference"]
 MIDDLEWARE = ["django_inference.middleware.InferenceMiddleware"]
 INFERENCE = {"default": {"MODEL": "mlp.onnx"}}
-INFERENCE_HOST = {"RUNTIME_DIR": "run", "LINGER": 1}
+INFERENCE_HOST = {"RUNTIME_DIR": "run", "LINGER": 60}
 """
 
 PREDICT = """

@@ -76,7 +76,6 @@ class Face(msgspec.Struct):
         (Box((1, 2), np.float32(0.5)), {"corner": [1, 2], "score": 0.5}),
         (Face([np.uint8(7)]), {"box": [7]}),
     ],
-    ids=repr,
 )
 def test_python_values(value: Any, plain: Any) -> None:
     assert to_plain(value) == plain
@@ -102,7 +101,6 @@ def test_python_values(value: Any, plain: Any) -> None:
         (np.timedelta64(1500, "ms"), 1.5),
         (np.timedelta64("NaT", "s"), None),
     ],
-    ids=repr,
 )
 def test_numpy_scalars(value: Any, plain: Any) -> None:
     assert to_plain(value) == plain

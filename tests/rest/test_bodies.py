@@ -99,7 +99,6 @@ def test_base64_stands_for_bytes_both_ways(client: APIClient, backend: DummyBack
         ({"inputs": None}, {"inputs"}),
         ({"inputs": [1, [2]]}, {"inputs"}),
     ],
-    ids=repr,
 )
 def test_another_shape_is_refused_with_a_message_for_each_field(
     client: APIClient, backend: DummyBackend, body: Any, mistakes: set[str]

@@ -6,12 +6,15 @@ import json
 from io import BytesIO
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from django_inference.backends.dummy import DummyBackend
+from django_inference.tensors import Signature, TensorSpec
+from django_inference.wire import npy
 
 fuzz = settings(
     max_examples=200,
@@ -85,6 +88,38 @@ def test_any_json(client: APIClient, body: Any, ascii: bool) -> None:
 @given(body=st.binary(max_size=100), content_type=content_types)
 def test_any_bytes_of_any_type(client: APIClient, body: bytes, content_type: str) -> None:
     json.loads(check(client, body, content_type).content)
+
+
+@fuzz
+@given(
+    cut=st.integers(0, 2000),
+    changes=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=4),
+    is_zip=st.booleans(),
+    wanted=st.sampled_from(["json", "npy", "npz", "png"]),
+)
+def test_any_file_of_arrays(
+    client: APIClient, cut: int, changes: list[tuple[int, int]], is_zip: bool, wanted: str
+) -> None:
+    write: Any = npy.write_npz if is_zip else npy.write_npy
+    whole = write({"x": np.eye(3), "y": np.arange(3)} if is_zip else np.eye(3, dtype=np.float32))
+    body = bytearray(whole[: cut or None])
+    for place, value in changes:
+        body[place % len(body)] = value
+    kind = "application/octet-stream"
+    response = cast(Any, client).generic("POST", f"/predict/?format={wanted}", bytes(body), kind)
+    assert 200 <= response.status_code < 500
+    if response.status_code >= 400:
+        assert json.loads(response.content)
+
+
+@fuzz
+@given(inputs=values)
+def test_any_inputs_for_a_signature(client: APIClient, backend: DummyBackend, inputs: Any) -> None:
+    specs = (TensorSpec("x", "uint8", (-1, 2)), TensorSpec("", "float32", (-1,)))
+    backend.returns(lambda inputs: inputs, signature=Signature(specs))
+    for body in ({"inputs": inputs}, {"inputs": {"x": inputs, "": [1]}}):
+        text = json.dumps(body).encode("utf-8", "surrogatepass")
+        json.loads(check(client, text, "application/json").content)
 
 
 tokens = st.lists(

@@ -7,18 +7,23 @@ import unittest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 from pytest_django import Settings
+from rest_framework.test import APIClient
 
 from django_inference import predictors
+from django_inference.conf import examine_rest_classes, parse_predictor, raw_predictors
 from django_inference.exceptions import Overloaded
 from django_inference.rest import PredictView
 from tests.rest.conftest import DUMMY, ClientFor
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "serve-over-http.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+TEXT = PAGE.read_text() + PAGE.with_name("shape-your-api.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 
 
 def run(containing: str) -> dict[str, Any]:
@@ -43,21 +48,23 @@ def declared(settings: Settings) -> None:
 
 
 def test_the_settings_declare_both_predictors(settings: Settings) -> None:
-    settings.INFERENCE = run("INSTALLED_APPS")["INFERENCE"]
+    settings.INFERENCE = run("MIDDLEWARE")["INFERENCE"]
     assert list(predictors) == ["detector", "classifier"]
 
 
 def test_the_urls(client_for: ClientFor, settings: Settings) -> None:
-    (pattern,) = run('path("detect/"')["urlpatterns"]
+    (pattern,) = run('path("detect/", PredictView')["urlpatterns"]
     assert str(pattern.pattern) == "detect/"
     client = client_for(pattern.callback)
     assert client.post("/predict/", {"item": 1}, format="json").json() == {"result": 1}
-    settings.ROOT_URLCONF = tuple(run("django_inference.rest.urls")["urlpatterns"])
+    settings.ROOT_URLCONF = tuple(
+        run('[path("api/", include("django_inference.rest.urls"')["urlpatterns"]
+    )
     assert reverse("inference:predict", args=["classifier"]) == "/api/classifier/"
 
 
 def test_the_policies(client_for: ClientFor) -> None:
-    client = client_for(run("IsAuthenticated")["DetectView"].as_view())
+    client = client_for(run("UserRateThrottle")["DetectView"].as_view())
     assert client.post("/predict/", {"item": 1}, format="json").status_code in (401, 403)
 
 
@@ -100,3 +107,47 @@ def test_the_test() -> None:
     result = unittest.TestResult()
     unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
     assert (result.testsRun, result.errors, result.failures) == (1, [], [])
+
+
+def test_the_settings_of_one_predictor(settings: Settings) -> None:
+    settings.INFERENCE = run('"enabled": False')["INFERENCE"]
+    assert examine_rest_classes("detector", parse_predictor(*entry("detector")).rest) == []
+    settings.INFERENCE = run("shop.serializers.PriceSerializer")["INFERENCE"]
+    assert parse_predictor(*entry("prices")).rest.serializer_class
+
+
+def entry(alias: str) -> tuple[str, Any]:
+    return alias, raw_predictors()[alias]
+
+
+def test_the_serializers(client_for: ClientFor) -> None:
+    found = run("class PriceSerializer")
+    backend: Any = predictors["detector"].backend
+    backend.returns(lambda inputs: {"y": np.array([sum(inputs["x"][0])])})
+    view = PredictView.as_view(alias="detector", serializer_class=found["PriceSerializer"])
+    house = {"rooms": 3, "area": 70.5}
+    response = client_for(view).post("/predict/", house, format="json")
+    assert response.json() == {"outputs": {"price": 73.5}}
+    backend.returns(lambda item: item)
+    view = PredictView.as_view(alias="detector", serializer_class=found["HouseSerializer"])
+    assert client_for(view).post("/predict/", house).json() == {"result": house}
+    assert client_for(view).post("/predict/", {"rooms": 0}).json().keys() == {"rooms", "area"}
+
+
+def test_the_viewset(settings: Settings) -> None:
+    settings.MIDDLEWARE = []
+    client = APIClient()
+    settings.ROOT_URLCONF = tuple(run("DefaultRouter")["urlpatterns"])
+    assert client.post("/api/faces/", {"item": 1}, format="json").status_code in (401, 403)
+    client.force_authenticate(User(username="ada"))
+    response = client.post("/api/faces/", {"item": 1}, format="json")
+    answer = {"faces": {"image": 1, "user": "ada"}, "count": 2}
+    assert response.json() == {"result": answer}
+
+
+def test_the_views_for_asgi(settings: Settings) -> None:
+    settings.MIDDLEWARE = []
+    client = APIClient()
+    settings.ROOT_URLCONF = tuple(run("AsyncPredictView")["urlpatterns"])
+    for place in ("/detect/", "/api/detector/"):
+        assert client.post(place, {"item": 1}, format="json").json() == {"result": 1}

@@ -282,7 +282,12 @@ def test_the_browsable_api_has_the_name_and_text_of_the_subclass(
 def test_options_lists_what_is_read(client: APIClient) -> None:
     options = client.options("/predict/").json()
     assert options["name"] == "Predict"
-    assert options["parses"] == ["application/json", "multipart/form-data", "*/*"]
+    assert options["parses"] == [
+        "application/json",
+        "multipart/form-data",
+        "application/octet-stream",
+        "*/*",
+    ]
 
 
 @pytest.mark.parametrize("method", ["put", "patch", "delete"])

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from django_inference import predictors
 from django_inference.rest import PredictView
+from django_inference.specs import State
 from tests.rest.conftest import ClientFor
 
 LOCAL = "django_inference.backends.local.LocalBackend"
@@ -82,16 +84,38 @@ def test_null_and_overflow_go_through_the_model_and_back(client: APIClient) -> N
 
 
 @pytest.mark.parametrize(
+    ("inputs", "mistakes"),
+    [
+        ({"x": [[1, 2]]}, {"x": ["Expected the shape [-1, 3], given [1, 2]."]}),
+        ({"x": [["a", "b", "c"]]}, {"x": ["Expected float32 values, given str."]}),
+        (
+            {"xx": [[1, 2, 3]]},
+            {
+                "xx": ["The model has no input of this name (did you mean 'x'?)."],
+                "x": ["This input is required: x float32 [-1, 3]."],
+            },
+        ),
+        (
+            {"x": [[1, 2, 3]], "speed": [[1]]},
+            {"speed": ["The model has no input of this name."]},
+        ),
+        ({"x": [1, 2, 3]}, {"x": ["Expected the shape [-1, 3], given [3]."]}),
+        ({"x": []}, {"x": ["Expected at least one row."]}),
+        ([[]], {"x": ["Expected the shape [-1, 3], given [1, 0]."]}),
+        ([[[1, 2, 3]]], {"x": ["Expected the shape [-1, 3], given [1, 1, 3]."]}),
+    ],
+    ids=repr,
+)
+def test_each_field_that_does_not_fit_the_signature_is_named(
+    client: APIClient, inputs: Any, mistakes: Any
+) -> None:
+    response = client.post("/mlp/", {"inputs": inputs}, format="json")
+    assert (response.status_code, response.json()) == (400, {"inputs": mistakes})
+
+
+@pytest.mark.parametrize(
     "body",
     [
-        {"inputs": {"x": [[1, 2]]}},
-        {"inputs": {"x": [["a", "b", "c"]]}},
-        {"inputs": {"y": [[1, 2, 3]]}},
-        {"inputs": {"x": [[1, 2, 3]], "y": [[1]]}},
-        {"inputs": {"x": [1, 2, 3]}},
-        {"inputs": {"x": []}},
-        {"inputs": {"x": [[]]}},
-        {"inputs": {"x": [[[1, 2, 3]]]}},
         {"item": {"x": [1, 2]}},
         {"item": {"z": 1}},
         {"item": None},
@@ -177,3 +201,33 @@ def test_eight_threads_get_each_its_own_answer(client: APIClient) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_a_refused_request_touches_no_model(
+    settings: Settings, mlp: Path, client_for: ClientFor
+) -> None:
+    cache.clear()
+    basic = ["rest_framework.authentication.BasicAuthentication"]
+    members = ["rest_framework.permissions.IsAuthenticated"]
+    model = {"MODEL": mlp, "BACKEND": LOCAL}
+    settings.INFERENCE = {
+        "closed": model
+        | {"REST": {"authentication_classes": basic, "permission_classes": members}},
+        "small": model | {"REST": {"max_body_bytes": 20}},
+        "few": model | {"REST": {"throttle": {"rows": "1/day"}}},
+        "rare": model | {"REST": {"throttle": {"requests": "1/day"}}},
+        "open": model,
+    }
+    client = client_for(PredictView.as_view(), route="<str:alias>/")
+    rows: Any = {"inputs": {"x": [[1, 2, 3], [1, 2, 3]]}}
+    assert client.post("/closed/", rows, format="json").status_code == 401
+    wrong: Any = {"headers": {"Authorization": "Basic nonsense"}}
+    assert client.post("/closed/", rows, format="json", **wrong).status_code == 401
+    assert client.post("/small/", rows, format="json").status_code == 413
+    assert client.post("/few/", rows, format="json").status_code == 429
+    assert client.post("/rare/", b"{", content_type="application/json").status_code == 400
+    assert client.post("/rare/", rows, format="json").status_code == 429
+    assert client.put("/open/", rows, format="json").status_code == 405
+    assert client.post("/open/", {"inputs": {"x": [[1], [2, 3]]}}, format="json").status_code == 400
+    assert {predictors[alias].status().state for alias in predictors} == {State.UNLOADED}
+    predictors.reset()

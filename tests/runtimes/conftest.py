@@ -31,6 +31,11 @@ def basic_pitch_saved_model() -> Path:
 
 
 @pytest.fixture(scope="session")
+def basic_pitch_tflite() -> Path:
+    return installed("basic-pitch", "icassp_2022/nmp.tflite")
+
+
+@pytest.fixture(scope="session")
 def magika_onnx() -> Path:
     return installed("magika", "standard_v3_3/model.onnx")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,11 @@ def test_a_function_named_by_its_path_gets_the_whole_batch() -> None:
 def test_a_function_itself_will_do() -> None:
     assert loaded(samples.lengths).predict(["a", "bb"]) == [1, 2]
     assert loaded(lambda items: items[::-1]).predict([1, 2]) == [2, 1]
+
+
+def test_it_says_where_it_runs_and_on_what() -> None:
+    runtime = loaded(samples.lengths)
+    assert (runtime.device, runtime.framework) == ("cpu", f"python {platform.python_version()}")
 
 
 def test_a_function_of_one_item_is_called_once_an_item() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,12 @@ def test_a_dotted_path_stands_for_itself() -> None:
         ("/models/faces.keras", "tensorflow"),
         ("/models/faces.h5", "tensorflow"),
         ("/models/faces.hdf5", "tensorflow"),
+        ("/models/vit.safetensors", "torch"),
+        ("/models/vit.pt", "torch"),
+        ("/models/vit.pth", "torch"),
+        ("/models/vit.pt2", "torch"),
+        ("/models/vit.torchscript", "torch"),
+        ("/models/vit.ts", "torch"),
         ("/models/churn.joblib", "sklearn"),
         ("/models/churn.pkl", "sklearn"),
         ("/models/churn.skops", "sklearn"),
@@ -56,7 +63,7 @@ def test_the_runtime_follows_from_what_lies_in_a_folder(tmp_path: Path) -> None:
     assert runtimes.resolve(None, str(external_data)) == runtimes.BUILT_IN["onnx"]
 
 
-@pytest.mark.parametrize("artifact", ["/models/weights.pt", "/models/onnx", "/models/notes"])
+@pytest.mark.parametrize("artifact", ["/models/weights.bin", "/models/onnx", "/models/notes"])
 def test_an_artifact_of_no_known_kind_lists_the_kinds(artifact: str) -> None:
     with pytest.raises(LookupError) as error:
         runtimes.resolve(None, artifact)
@@ -64,6 +71,17 @@ def test_an_artifact_of_no_known_kind_lists_the_kinds(artifact: str) -> None:
     assert artifact in said
     for known in ("'onnx'", "'tensorflow'", "saved_model.pb", ".keras", ".skops", ".onnx"):
         assert known in said
+
+
+@pytest.mark.parametrize("beside", ["tokenizer_config.json", "preprocessor_config.json"])
+def test_a_folder_for_a_pipeline_is_not_one_of_weights_alone(tmp_path: Path, beside: str) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).touch()
+    assert runtimes.resolve(None, str(tmp_path)) == runtimes.BUILT_IN["torch"]
+    (tmp_path / beside).touch()
+    assert runtimes.resolve(None, str(tmp_path)) == runtimes.BUILT_IN["transformers"]
+    (tmp_path / "model.onnx").touch()
+    assert runtimes.resolve(None, str(tmp_path)) == runtimes.BUILT_IN["onnx"]
 
 
 def test_an_empty_folder_is_of_no_known_kind(tmp_path: Path) -> None:
@@ -87,12 +105,23 @@ def test_what_is_neither_a_name_nor_a_dotted_path_is_refused(word: str) -> None:
         runtimes.resolve(word, "/models/yolo.onnx")
 
 
-def test_only_what_runs_no_code_of_the_user_is_built_in() -> None:
-    assert runtimes.is_built_in(runtimes.BUILT_IN["onnx"])
-    assert runtimes.is_built_in(runtimes.BUILT_IN["tensorflow"])
-    assert runtimes.is_built_in(runtimes.BUILT_IN["sklearn"])
-    assert not runtimes.is_built_in(runtimes.BUILT_IN["callable"])
-    assert not runtimes.is_built_in(f"{SAMPLES}.Upper")
+@pytest.mark.parametrize(
+    ("dotted", "options", "code"),
+    [
+        (runtimes.BUILT_IN["onnx"], {"function": f"{SAMPLES}.lengths"}, None),
+        (runtimes.BUILT_IN["callable"], {"function": f"{SAMPLES}.lengths"}, f"{SAMPLES}.lengths"),
+        (runtimes.BUILT_IN["torch"], {"model": f"{SAMPLES}.Upper"}, f"{SAMPLES}.Upper"),
+        (runtimes.BUILT_IN["torch"], {"threads": 1}, None),
+        # The function itself is there already, in the only process that can have it.
+        (runtimes.BUILT_IN["callable"], {"function": len}, None),
+        (f"{SAMPLES}.Upper", {"function": f"{SAMPLES}.lengths"}, f"{SAMPLES}.Upper"),
+        (f"{SAMPLES}.lengths", {}, f"{SAMPLES}.lengths"),
+    ],
+)
+def test_code_of_the_user_is_a_runtime_of_their_own_or_named_by_an_option(
+    dotted: str, options: dict[str, Any], code: str | None
+) -> None:
+    assert runtimes.code_of_user(dotted, options) == code
 
 
 def test_a_runtime_class_gets_the_options() -> None:

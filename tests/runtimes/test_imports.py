@@ -15,7 +15,9 @@ from importlib import import_module
 
 import_module(sys.argv[1])
 heavy = {
-    "django", "h5py", "joblib", "keras", "numpy", "onnxruntime", "sklearn", "skops", "tensorflow",
+    "PIL", "ai_edge_litert", "cv2", "django", "h5py", "joblib", "keras", "lightgbm", "numpy",
+    "onnxruntime", "pandas", "safetensors", "sklearn", "skops", "tensorflow", "tf_keras", "torch",
+    "ultralytics", "xgboost",
 }
 print(sorted(heavy & set(sys.modules)))
 """

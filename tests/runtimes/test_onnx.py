@@ -15,7 +15,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from django_inference.artifacts import Artifact
-from django_inference.runtimes.onnx import OnnxRuntime, usable_cores
+from django_inference.runtimes.loading import usable_cores
+from django_inference.runtimes.onnx import OnnxRuntime
 from django_inference.tensors import Signature, TensorSpec
 
 CPU = "CPUExecutionProvider"
@@ -109,6 +110,11 @@ def test_the_signature_is_the_files_own(basic_pitch_onnx: Path, magika_onnx: Pat
         inputs=(TensorSpec("bytes", "int32", (-1, 2048)),),
         outputs=(TensorSpec("target_label", "float32", (-1, 214)),),
     )
+
+
+def test_it_says_where_it_runs_and_on_what(affine: Path) -> None:
+    runtime = loaded(affine, providers=[CPU])
+    assert (runtime.device, runtime.framework) == ("cpu", f"onnxruntime {onnxruntime.__version__}")
 
 
 def test_file_types_are_told_as_magika_tells_them(magika_onnx: Path) -> None:
@@ -321,6 +327,31 @@ def test_threads_are_the_cores_of_this_process_unless_said(
     assert threads() == 3
     assert threads(threads=1) == 1
     assert threads(threads=0) == 0
+
+
+def test_nothing_is_noted_about_this_machine(
+    affine: Path, tmp_path: Path, in_new_process: Callable[..., Any]
+) -> None:
+    """ONNX Runtime would write down an identifier, and report with it what it runs."""
+    home = tmp_path / "home"
+    home.mkdir()
+    program = """
+import sys
+from django_inference.artifacts import Artifact
+from django_inference.runtimes.onnx import OnnxRuntime
+
+OnnxRuntime().load(Artifact(sys.argv[1]))
+"""
+    env = {name: value for name, value in os.environ.items() if "TELEMETRY" not in name}
+    # It keeps silent in what it takes for a test of others.
+    env = {
+        name: value
+        for name, value in env.items()
+        if not name.startswith(("CI", "GITHUB", "PYTEST"))
+    }
+    done = in_new_process(program, str(affine), env=env | {"HOME": str(home)})
+    assert done.returncode == 0, done.stderr
+    assert list(home.rglob("*")) == []
 
 
 def test_a_folder_is_taken_for_the_model_in_it(affine: Path) -> None:

@@ -148,6 +148,19 @@ def test_a_pipeline_over_text_takes_texts_and_has_no_signature(tmp_path: Path) -
         runtime.predict({"text": np.array(["nice"])})
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_gaps_are_the_callers_where_the_estimator_takes_none(
+    tmp_path: Path, digits: SimpleNamespace, value: float
+) -> None:
+    model = KNeighborsClassifier().fit(digits.x, digits.y)
+    runtime = loaded(dumped(model, tmp_path / "near.joblib"))
+    with pytest.raises(InvalidInput, match=r"Input X contains (NaN|infinity)"):
+        runtime.predict({"x": np.full((1, 64), value)})
+    with pytest.raises(ValueError, match="features"):
+        # What no caller can do, thanks to the signature, is no fault of a caller.
+        runtime.predict({"x": np.zeros((1, 3))})
+
+
 def test_sparse_results_become_dense(tmp_path: Path) -> None:
     vectorizer = TfidfVectorizer().fit(["one two", "two three"])
     runtime = loaded(dumped(vectorizer, tmp_path / "tfidf.joblib"), method="transform")

@@ -132,6 +132,11 @@ def test_the_signature_is_the_saved_models_own(pitch: TensorFlowRuntime) -> None
     )
 
 
+def test_it_says_where_it_runs_and_on_what(tf: Any, pitch: TensorFlowRuntime) -> None:
+    assert pitch.framework == f"tensorflow {tf.__version__}"
+    assert pitch.device == ("cuda:0" if tf.config.list_physical_devices("GPU") else "cpu")
+
+
 def test_an_unknown_signature_suggests_the_nearest(basic_pitch_saved_model: Path) -> None:
     with pytest.raises(ValueError, match=r"no signature 'serving' \(did you mean 'serving_def"):
         loaded(basic_pitch_saved_model, signature="serving")

@@ -35,8 +35,21 @@ def write_mlp(path: Path) -> None:
     onnx.save(model, str(path))
 
 
+def write_words(path: Path) -> None:
+    """What is given back is the text that was given, as ONNX."""
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["text"], ["same"])],
+        "words",
+        [helper.make_tensor_value_info("text", TensorProto.STRING, ["n"])],
+        [helper.make_tensor_value_info("same", TensorProto.STRING, ["n"])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    onnx.save(model, str(path))
+
+
 def write_layers(path: Path) -> None:
-    """The same as a SavedModel: `python -m tests.servers.model PATH`."""
+    """The same as a SavedModel."""
     import tensorflow as tf
 
     module = tf.Module()
@@ -47,6 +60,20 @@ def write_layers(path: Path) -> None:
         return {"y": tf.nn.relu(x @ _first) @ _second}
 
     tf.saved_model.save(module, str(path), signatures=serve)
+
+
+def write_session(path: Path) -> None:
+    """The same as a checkpoint of TensorFlow 1, with a placeholder that training needs."""
+    import tensorflow.compat.v1 as tf
+
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.placeholder(tf.float32, (None, ROWS), "input")
+        keep_prob = tf.placeholder(tf.float32, (), "keep_prob")
+        hidden = tf.nn.relu(x @ tf.get_variable("first", initializer=_first))
+        hidden = tf.nn.dropout(hidden, rate=1 - keep_prob)
+        tf.identity(hidden @ tf.get_variable("second", initializer=_second), "output")
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver().save(session, str(path / "model"), 100)
 
 
 def inputs(number: int) -> dict[str, Any]:
@@ -63,5 +90,8 @@ def answer(given: dict[str, Any]) -> dict[str, Any]:
     return {"y": (np.maximum(x @ _first, 0) @ _second).tolist()}
 
 
+#: `python -m tests.servers.model layers PATH`
+WRITERS = {"layers": write_layers, "session": write_session}
+
 if __name__ == "__main__":
-    write_layers(Path(sys.argv[1]))
+    WRITERS[sys.argv[1]](Path(sys.argv[2]))

@@ -38,7 +38,7 @@ def modules_of_every_worker(server: Server, count: int = 2) -> dict[int, list[st
 def test_fifty_requests_at_two_web_workers_share_one_load(site_of: SiteOf, alias: str) -> None:
     site = site_of(alias)
     if alias == "layers":
-        site.run("-m", "tests.servers.model", str(site.folder / alias))
+        site.run("-m", "tests.servers.model", alias, str(site.folder / alias))
     server = site.serve("gunicorn gthread").wait_listening()
     status = site.wait_ready(alias, timeout=2 * PATIENCE)
 

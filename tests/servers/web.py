@@ -42,13 +42,15 @@ SERVERS = {
     "daphne": "daphne",
     "runserver": "tests.site.manage runserver",
 }
+#: Those that serve the open protocols and nothing else of the site.
+ALONE = {"granian alone": "granian --interface asgi --factory"}
 
 
 class Server:
     """A web server of the site, on a free port of the loopback.
 
     Args:
-        name: in `SERVERS`.
+        name: in `SERVERS` or `ALONE`.
         folder: of the site.
         environment: that names the site.
         options: further ones.
@@ -61,8 +63,10 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.name = name
-        module, *arguments = SERVERS[name].split()
+        module, *arguments = (SERVERS | ALONE)[name].split()
         wsgi, asgi = "tests.site.wsgi:application", "tests.site.asgi:application"
+        if name in ALONE:
+            asgi = "django_inference.asgi:get_inference_application"
         address = {
             "gunicorn": ["--bind", f"127.0.0.1:{self.port}", "--no-control-socket", wsgi],
             "uvicorn": ["--port", str(self.port), asgi],
@@ -82,17 +86,17 @@ class Server:
             )
         self.client = httpx.Client(
             base_url=f"http://127.0.0.1:{self.port}",
-            timeout=PATIENCE,
+            timeout=2 * PATIENCE,
             limits=httpx.Limits(max_connections=64, max_keepalive_connections=0),
         )
 
-    def wait_listening(self) -> Server:
+    def wait_listening(self, path: str = "/plain/") -> Server:
         """Return when it answers."""
 
         def look() -> bool:
             assert self.process.poll() is None, self.output.read_text()
             try:
-                return self.client.get("/plain/").status_code == 200
+                return self.client.get(path).status_code == 200
             except httpx.TransportError:
                 return False
 

@@ -17,3 +17,8 @@ def slow(items: list[dict[str, Any]]) -> list[Any]:
             Path(item["note"]).touch()
     time.sleep(max(item.get("seconds", 0.0) for item in items))
     return [2 * item["value"] for item in items]
+
+
+def upper(texts: list[str]) -> list[str]:
+    """Shout."""
+    return [text.upper() for text in texts]

@@ -6,13 +6,14 @@ import asyncio
 import json
 import os
 import sys
+import threading
 from typing import Any
 
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 
 from django_inference import predictors
 
-FRAMEWORKS = ("numpy", "onnxruntime", "tensorflow", "keras")
+FRAMEWORKS = ("numpy", "onnxruntime", "tensorflow", "keras", "torch", "cv2", "PIL")
 
 
 def plain(request: HttpRequest) -> JsonResponse:
@@ -30,13 +31,27 @@ def modules(request: HttpRequest) -> JsonResponse:
 def predict(request: HttpRequest, alias: str) -> JsonResponse:
     """Predict the rows, or the items, of the body."""
     result = predictors[alias].predict(from_json(json.loads(request.body)))
-    return JsonResponse({"pid": os.getpid(), "result": to_json(result)})
+    return JsonResponse(
+        {"pid": os.getpid(), "thread": threading.get_native_id(), "result": to_json(result)}
+    )
 
 
 async def apredict(request: HttpRequest, alias: str) -> JsonResponse:
     """As `predict`, without a thread."""
     result = await predictors[alias].apredict(from_json(json.loads(request.body)))
     return JsonResponse({"pid": os.getpid(), "result": to_json(result)})
+
+
+def stream(request: HttpRequest, alias: str) -> StreamingHttpResponse:
+    """Predict the item of the body, a line a chunk."""
+    chunks = predictors[alias].stream(json.loads(request.body))
+    return StreamingHttpResponse(f"{chunk}\n" for chunk in chunks)
+
+
+async def astream(request: HttpRequest, alias: str) -> StreamingHttpResponse:
+    """As `stream`, without a thread."""
+    chunks = predictors[alias].astream(json.loads(request.body))
+    return StreamingHttpResponse(f"{chunk}\n" async for chunk in chunks)
 
 
 async def cancel(request: HttpRequest) -> JsonResponse:
@@ -52,6 +67,18 @@ async def cancel(request: HttpRequest) -> JsonResponse:
     return JsonResponse(
         {"results": [type(r).__name__ if isinstance(r, BaseException) else r for r in results]}
     )
+
+
+def status(request: HttpRequest, alias: str) -> JsonResponse:
+    """How the model fares that this process calls."""
+    status = predictors[alias].status()
+    return JsonResponse({"state": status.state, "version": status.version, "pid": status.pid})
+
+
+def reload(request: HttpRequest, alias: str) -> JsonResponse:
+    """Have it loaded again."""
+    predictors[alias].reload()
+    return JsonResponse({})
 
 
 def from_json(body: Any) -> Any:

@@ -1,0 +1,1 @@
+"""The table of runtimes in the documentation: what each was seen to do with a real model."""

@@ -17,7 +17,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from django_inference.runtimes.onnx import usable_cores
+from django_inference.runtimes.loading import usable_cores
 
 PACKAGES = ("Django", "gunicorn", "msgspec", "numpy", "onnxruntime")
 

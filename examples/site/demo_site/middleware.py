@@ -7,10 +7,15 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
-#: The site loads nothing from elsewhere and runs no script; the browser is held to it.
+#: The pages load nothing from elsewhere and run no script; the browser is held to it.
 POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; media-src 'self' data:; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+#: The pages for developers have scripts, of their own, and style what these make.
+PROGRAMS = ("/api/", "/docs/")
+PROGRAM_POLICY = POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'") + (
+    "; script-src 'self'; connect-src 'self'; font-src 'self'"
 )
 
 
@@ -24,5 +29,6 @@ class DemoMiddleware:
         """Add the headers to the response."""
         response = self._get_response(request)
         response["X-Web-Worker"] = str(os.getpid())
-        response["Content-Security-Policy"] = POLICY
+        is_for_programs = request.path.startswith(PROGRAMS)
+        response["Content-Security-Policy"] = PROGRAM_POLICY if is_for_programs else POLICY
         return response

@@ -17,6 +17,11 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 INSTALLED_APPS = [
     "django_inference",
     "rest_framework",
+    # The description of the API, and its page: scripts and styles come from the second app,
+    # not from elsewhere.
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django.contrib.staticfiles",
     "demo_site",
 ]
 
@@ -60,6 +65,8 @@ INFERENCE = {
             "descriptions": str(in_package("magika", "config/content_types_kb.min.json")),
         },
         "OPTIONS": {"max_batch_size": 64},
+        # Who may call it by the API, how often, and with how much; see the reference.
+        "REST": {"throttle": {"rows": "10000/min"}, "max_body_bytes": 10_000_000},
     },
 }
 
@@ -97,9 +104,23 @@ TIME_ZONE = "UTC"
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.AllowAny"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": [
+        "rest_framework.renderers.JSONRenderer",
+        "rest_framework.renderers.BrowsableAPIRenderer",
+    ],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "UNAUTHENTICATED_USER": None,
 }
+SPECTACULAR_SETTINGS = {
+    "TITLE": "django-inference demo",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    # Each model with its own tensors, examples and errors.
+    "PREPROCESSING_HOOKS": ["django_inference.rest.openapi.each_predictor"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
+STATIC_URL = "static/"
 
 LOGGING = {
     "version": 1,

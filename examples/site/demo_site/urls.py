@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.contrib.staticfiles import views as static
+from django.urls import include, path
 from django.views.generic import TemplateView
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
 from demo_site import views
-from django_inference.rest import PredictView
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -14,10 +15,15 @@ urlpatterns = [
     path("notes/", views.Notes.as_view(), name="notes"),
     path("types/", views.Types.as_view(), name="types"),
     path("samples/<slug:alias>/<slug:name>", views.sample_file, name="sample"),
-    # The same models for programs: JSON, a multipart upload or raw bytes in, JSON out.
-    path("api/faces/", PredictView.as_view(alias="faces"), name="api-faces"),
-    path("api/notes/", PredictView.as_view(alias="notes"), name="api-notes"),
-    path("api/types/", PredictView.as_view(alias="types"), name="api-types"),
+    # The same models for programs: JSON, uploads, raw bytes or arrays in, JSON or arrays out.
+    path("api/", include("django_inference.rest.urls")),
+    # And for programs that were written for Triton, KServe, MLServer or TensorFlow Serving.
+    path("", include("django_inference.rest.open_inference.urls")),
+    path("", include("django_inference.rest.tensorflow_serving.urls")),
+    path("openapi/", SpectacularJSONAPIView.as_view(), name="schema"),
+    path("docs/", SpectacularSwaggerSplitView.as_view(), name="docs"),
+    # The scripts of that page and of the browsable API. A site of your own has a server for them.
+    path("static/<path:path>", static.serve, {"insecure": True}),
     path("status.json", views.status, name="status"),
     # One small file: a server of its own for static files would be more than it needs.
     path(

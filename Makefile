@@ -9,7 +9,7 @@ CONSTRAINTS := requirements/constraints.txt
 WEIGHTS := requirements/weights.txt
 PEERS := .peers
 
-EXTRAS := fsspec,image,litert,onnx,openapi,remote,rest,serve,sklearn,tensorflow-cpu,torch,transformers,ultralytics
+EXTRAS := celery,fsspec,image,litert,onnx,openapi,pages,remote,rest,serve,sklearn,tasks,tensorflow-cpu,torch,transformers,ultralytics
 
 # For a part of the tests: make test-fast PYTEST_ARGS="tests/engine -x"
 PYTEST_ARGS ?=

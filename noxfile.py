@@ -18,7 +18,7 @@ nox.options.sessions = ["tests", "lowest"]
 MATRIX = [("3.11", "5.2")] + [
     (python, django) for python in ("3.12", "3.13", "3.14") for django in ("5.2", "6.0", "6.1")
 ]
-EXTRAS = ".[image,onnx,openapi,remote,rest,serve,sklearn,yolo]"
+EXTRAS = ".[celery,image,onnx,openapi,pages,remote,rest,serve,sklearn,tasks,yolo]"
 GROUPS = ("--group", "test", "--group", "servers", "--group", "models")
 SELECTION = ("-m", "not heavy and not packaging")
 

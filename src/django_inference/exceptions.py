@@ -8,10 +8,12 @@
     ├── InvalidInput                400  the input does not fit the model
     ├── ModelCrashed                500  the input killed the model's process twice
     ├── PredictionFailed            500  the model's own code raised
-    └── RemoteError                 502  a server on another machine misbehaved
+    ├── RemoteError                 502  a server on another machine misbehaved
+    ├── JobCancelled                409  the job was cancelled: there is no result
+    └── EngineUnavailable           503  the queue of jobs cannot be reached
 
 Mistakes in settings are `django_inference.conf.InvalidPredictor`, which is Django's
-`ImproperlyConfigured`.
+`ImproperlyConfigured`. `CheckpointError` is no error of a prediction, but of what a long run keeps.
 """
 
 from __future__ import annotations
@@ -129,6 +131,27 @@ class RemoteError(InferenceError):
     public = "The model's server did not answer as it should."
 
 
+class JobCancelled(InferenceError):
+    """Somebody has cancelled the job before it was done."""
+
+    status_code = 409
+    public = "The job was cancelled."
+
+
+class EngineUnavailable(InferenceError):
+    """The queue that carries jobs to the workers does not take one now.
+
+    `submit` does not raise it: the job waits in the database until the queue is back.
+    """
+
+    status_code = 503
+    public = "The queue cannot be reached. Try again later."
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is of other items or of another model, or another run is using it."""
+
+
 #: By class name: how an error travels between processes without being pickled.
 BY_NAME: dict[str, type[InferenceError]] = {
     error.__name__: error
@@ -142,5 +165,7 @@ BY_NAME: dict[str, type[InferenceError]] = {
         ModelCrashed,
         PredictionFailed,
         RemoteError,
+        JobCancelled,
+        EngineUnavailable,
     )
 }

@@ -7,6 +7,7 @@ Not in a module named `predictor`: a submodule of that name would hide the objec
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -16,15 +17,19 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from django_inference.backends.base import BaseBackend
 from django_inference.backends.fallback import WithFallback
 from django_inference.backends.front import Front
+from django_inference.backends.mapping import MapOptions, amap_items, map_items
 from django_inference.specs import Priority, Status
 from django_inference.tensors import Signature
+
+if TYPE_CHECKING:
+    pass
 
 
 class Predictor:
@@ -114,24 +119,62 @@ class Predictor:
         """As `stream`, for `async for`."""
         return self.front.astream(item, timeout=timeout, priority=priority)
 
-    def map(self, items: Iterable[Any], *, timeout: float | None = None) -> Iterator[Any]:
+    def map(
+        self,
+        items: Iterable[Any],
+        *,
+        timeout: float | None = None,
+        priority: Priority = "normal",
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        progress: Callable[[int, int | None], object] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> Iterator[Any]:
         """Predict many items, spread over batches and replicas.
 
         Args:
             items: any iterable; it is read as results are taken, so it may be endless.
             timeout: seconds for each batch.
+            priority: of each batch.
+            ordered: yield results in the order of the items; or pairs of an item's index and
+                its result, as they are completed.
+            return_exceptions: yield the error of an item that cannot be predicted in the place
+                of its result. Errors of the model as a whole are raised all the same.
+            progress: is called after each batch with the number of items that are done, and of
+                all; None where `items` has no length.
+            checkpoint: a file that keeps the results. A later run with the same items and the
+                same version of the model takes them from there, and predicts the others; a
+                fallback is not asked.
 
         Yields:
-            One result an item, in order. The first item that cannot be predicted raises,
-            after the results of those before it.
-        """
-        return self.front.map(items, timeout=timeout)
+            One result an item. Without `return_exceptions`, the first item that cannot be
+            predicted raises, after the results of those before it.
 
-    def amap(
-        self, items: Iterable[Any] | AsyncIterable[Any], *, timeout: float | None = None
-    ) -> AsyncIterator[Any]:
-        """As `map`, for `async for`."""
-        return self.front.amap(items, timeout=timeout)
+        Raises:
+            CheckpointError: the checkpoint is of other items or another model, or in use.
+        """
+        return map_items(
+            self.front if checkpoint is None else self.backend,
+            items,
+            MapOptions(
+                timeout=timeout,
+                priority=priority,
+                ordered=ordered,
+                return_exceptions=return_exceptions,
+                progress=progress,
+                checkpoint=checkpoint,
+            ),
+        )
+
+    def amap(self, items: Iterable[Any] | AsyncIterable[Any], **options: Any) -> AsyncIterator[Any]:
+        """As `map`, for `async for`.
+
+        Args:
+            items: may be an asynchronous iterable too.
+            options: those of `map`.
+        """
+        front = self.front if options.get("checkpoint") is None else self.backend
+        return amap_items(front, items, MapOptions(**options))
 
     @property
     def signature(self) -> Signature | None:

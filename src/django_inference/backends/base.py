@@ -7,12 +7,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
     Callable,
     Generator,
-    Iterable,
-    Iterator,
     Mapping,
 )
 from functools import cached_property, partial
@@ -21,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 import msgspec
 from django.core.checks import CheckMessage
 
-from django_inference.backends import mapping, streaming
+from django_inference.backends import streaming
 from django_inference.conf import PredictorSettings, parse_options
 from django_inference.exceptions import InvalidInput
 from django_inference.specs import (
@@ -237,16 +233,6 @@ class BaseBackend(ABC):
         """As `stream`, as an asynchronous generator."""
         chunks = self.chunks(item, self._urgency(priority))
         return streaming.aiterate(chunks, partial(self.deadline, timeout))
-
-    def map(self, items: Iterable[Any], *, timeout: float | None = None) -> Iterator[Any]:
-        """Predict many items, several batches at a time; yield the results in order."""
-        return mapping.map_items(self, items, timeout)
-
-    def amap(
-        self, items: Iterable[Any] | AsyncIterable[Any], *, timeout: float | None = None
-    ) -> AsyncIterator[Any]:
-        """As `map`, as an asynchronous iterator."""
-        return mapping.amap_items(self, items, timeout)
 
     def deadline(self, timeout: float | None) -> float:
         """The `time.monotonic()` at which a call that begins now has to end."""

@@ -5,17 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
     Callable,
     Generator,
-    Iterable,
-    Iterator,
 )
 from functools import partial
 from typing import Any, TypeAlias
 
-from django_inference.backends import mapping
 from django_inference.backends.base import BaseBackend
 from django_inference.backends.degraded import Degraded, mark
 from django_inference.backends.front import Front
@@ -122,16 +117,6 @@ class WithFallback:
                 chunk = await anext(chunks, OVER)
         finally:
             await chunks.aclose()
-
-    def map(self, items: Iterable[Any], *, timeout: float | None = None) -> Iterator[Any]:
-        """Predict many items; the fallback answers for single batches."""
-        return mapping.map_items(self, items, timeout)
-
-    def amap(
-        self, items: Iterable[Any] | AsyncIterable[Any], *, timeout: float | None = None
-    ) -> AsyncIterator[Any]:
-        """As `map`, as an asynchronous iterator."""
-        return mapping.amap_items(self, items, timeout)
 
     def _steps(self, method: str, inputs: Any, timeout: float | None, priority: Priority) -> Steps:
         began = time.monotonic()

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Generator,
-    Iterable,
-    Iterator,
-)
+from collections.abc import AsyncGenerator, Generator
 from typing import Any, Protocol
 
 from django_inference.specs import Priority
@@ -55,11 +48,3 @@ class Front(Protocol):
         self, item: Any, *, timeout: float | None = None, priority: Priority = "normal"
     ) -> AsyncGenerator[Any, None]:
         """As `stream`, as an asynchronous generator."""
-
-    def map(self, items: Iterable[Any], *, timeout: float | None = None) -> Iterator[Any]:
-        """Predict many items."""
-
-    def amap(
-        self, items: Iterable[Any] | AsyncIterable[Any], *, timeout: float | None = None
-    ) -> AsyncIterator[Any]:
-        """As `map`, as an asynchronous iterator."""

@@ -14,6 +14,7 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "rest_framework",
     "django_inference",
+    "django_inference.jobs",
 ]
 MIDDLEWARE: list[str] = []
 TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from django_inference.backends.degraded import degraded
     from django_inference.conf import InvalidPredictor
     from django_inference.exceptions import (
+        EngineUnavailable,
         InferenceError,
         InvalidInput,
+        JobCancelled,
         ModelCrashed,
         ModelLoadFailed,
         ModelNotReady,
@@ -33,9 +35,11 @@ if TYPE_CHECKING:
     from django_inference.tensors import Signature, TensorSpec
 
 __all__ = [
+    "EngineUnavailable",
     "InferenceError",
     "InvalidInput",
     "InvalidPredictor",
+    "JobCancelled",
     "ModelCrashed",
     "ModelLoadFailed",
     "ModelNotReady",

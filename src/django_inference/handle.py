@@ -20,6 +20,9 @@ from collections.abc import (
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from asgiref.sync import sync_to_async
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 
 from django_inference.backends.base import BaseBackend
 from django_inference.backends.fallback import WithFallback
@@ -29,7 +32,7 @@ from django_inference.specs import Priority, Status
 from django_inference.tensors import Signature
 
 if TYPE_CHECKING:
-    pass
+    from django_inference.jobs.models import Job
 
 
 class Predictor:
@@ -175,6 +178,66 @@ class Predictor:
         """
         front = self.front if options.get("checkpoint") is None else self.backend
         return amap_items(front, items, MapOptions(**options))
+
+    def submit(
+        self,
+        inputs: Any,
+        *,
+        owner: Any = None,
+        priority: Priority = "normal",
+        timeout: float | None = None,
+        idempotency_key: str = "",
+        one: bool = False,
+        submitter: str = "",
+        target: Any = None,
+    ) -> Job:
+        """Have a prediction made by a worker of a queue, sometime; return at once.
+
+        It is written into the database, in the caller's transaction: it is made if and only
+        if that is committed, whatever becomes of this process, the queue and the model.
+
+        Args:
+            inputs: as for `predict`; one item, as for `predict_one`, with `one`.
+            owner: the user who asks, if any.
+            priority: of the job in its queue, and of the call.
+            timeout: seconds that one run may take; `JOBS["timeout"]` when left out.
+            idempotency_key: a second submission with the same one, by the same owner or
+                submitter, returns the first one's job.
+            one: the inputs are one item.
+            submitter: an opaque name of who asks without being a user, such as a token of
+                their session.
+            target: plain values that a receiver of `job_finished` finds in `Job.target`.
+
+        Returns:
+            Its row: `job.result(timeout=30)` waits.
+
+        Raises:
+            InvalidInput: the inputs cannot be kept, or the key was used with others.
+            ImproperlyConfigured: the site has no `django_inference.jobs`.
+        """
+        if not apps.is_installed("django_inference.jobs"):
+            raise ImproperlyConfigured(
+                "submit() needs a table of jobs: add 'django_inference.jobs' to INSTALLED_APPS, "
+                "and run 'manage.py migrate'."
+            )
+        # By its label, since jobs call predictors: this module lies below theirs.
+        jobs: Any = apps.get_app_config("django_inference_jobs")
+        job: Job = jobs.submit(
+            self,
+            inputs,
+            owner=owner,
+            priority=priority,
+            timeout=timeout,
+            idempotency_key=idempotency_key,
+            one=one,
+            submitter=submitter,
+            target=target,
+        )
+        return job
+
+    async def asubmit(self, inputs: Any, **options: Any) -> Job:
+        """As `submit`, to be awaited."""
+        return await sync_to_async(self.submit)(inputs, **options)
 
     @property
     def signature(self) -> Signature | None:

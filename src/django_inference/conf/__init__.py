@@ -1,4 +1,4 @@
-"""The settings `INFERENCE`, `INFERENCE_HOST` and `INFERENCE_SERVE`, read live.
+"""The settings `INFERENCE`, `INFERENCE_HOST`, `INFERENCE_JOBS` and `INFERENCE_SERVE`, read live.
 
 Nothing is kept between two calls, so `override_settings` works in tests.
 
@@ -9,6 +9,12 @@ which is what `manage.py check` prints; its twin without the prefix raises the f
 from __future__ import annotations
 
 from django_inference.conf.host import examine_host, host_settings
+from django_inference.conf.jobs import (
+    JobsSettings,
+    PredictorJobs,
+    examine_jobs,
+    jobs_settings,
+)
 from django_inference.conf.paths import (
     default_artifact_dir,
     default_python,
@@ -36,6 +42,8 @@ from django_inference.conf.validation import InvalidPredictor
 __all__ = [
     "ApiKey",
     "InvalidPredictor",
+    "JobsSettings",
+    "PredictorJobs",
     "PredictorSettings",
     "RestSettings",
     "ServeSettings",
@@ -43,12 +51,14 @@ __all__ = [
     "default_python",
     "default_runtime_dir",
     "examine_host",
+    "examine_jobs",
     "examine_options",
     "examine_predictor",
     "examine_rest_classes",
     "examine_serve",
     "examine_serve_hooks",
     "host_settings",
+    "jobs_settings",
     "parse_options",
     "parse_predictor",
     "predictor_settings",

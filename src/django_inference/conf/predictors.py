@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from django.conf import settings
 
+from django_inference.conf.jobs import PredictorJobs, examine_predictor_jobs
 from django_inference.conf.paths import OptionalPath, absolute, with_plain_paths
 from django_inference.conf.rest import RestSettings, examine_rest
 from django_inference.conf.validation import CheckIds, InvalidPredictor, examine, given, types_of
@@ -32,6 +33,7 @@ class PredictorSettings(msgspec.Struct, frozen=True, kw_only=True):
         golden: `(input, expected, tolerance)`, answers that the model must give before it
             takes traffic.
         rest: how it is served over HTTP.
+        jobs: how its jobs are run.
     """
 
     alias: str
@@ -54,6 +56,7 @@ class PredictorSettings(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(description="a list of (input, expected answer, tolerance)"),
     ] = ()
     rest: RestSettings = RestSettings()
+    jobs: PredictorJobs = PredictorJobs()
 
 
 def predictor_settings() -> dict[str, PredictorSettings]:
@@ -110,7 +113,7 @@ def examine_predictor(
         ]
     types = {name.upper(): type for name, type in types_of(PredictorSettings).items()}
     del types["ALIAS"]
-    types["REST"] = dict[str, Any]
+    types["REST"] = types["JOBS"] = dict[str, Any]
     values, mistakes = examine(
         with_plain_paths(raw, "MODEL"),
         types,
@@ -123,6 +126,9 @@ def examine_predictor(
     if "REST" in values:
         values["REST"], wrong = examine_rest(alias, values["REST"])
         mistakes += wrong
+    if "JOBS" in values:
+        values["JOBS"], wrong_jobs = examine_predictor_jobs(alias, values["JOBS"])
+        mistakes += wrong_jobs
     found = PredictorSettings(alias=alias, **{key.lower(): values[key] for key in values})
     return found, mistakes
 

@@ -6,13 +6,12 @@ import itertools
 import threading
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from django_inference import Predictor
 from django_inference.exceptions import (
     InvalidInput,
     ModelLoadFailed,
@@ -20,40 +19,9 @@ from django_inference.exceptions import (
     PredictionTimeout,
 )
 from tests.backends.conftest import Declare
+from tests.backends.mapping import BATCH, both, collect, doubled
 from tests.engine.engines import recorded
 from tests.sample_runtimes import nap
-
-BATCH = {"max_batch_size": 4}
-
-
-def doubled(items: list[Any]) -> list[Any]:
-    if "bad" in items:
-        raise ValueError("bad is bad")
-    return [item * 2 for item in items]
-
-
-def collect(
-    predictor: Predictor, items: Any, how: str, **options: Any
-) -> Generator[Any, None, None]:
-    """The results of `map`, or of `amap`, one after the other."""
-    if how == "map":
-        yield from predictor.map(items, **options)
-        return
-    loop = asyncio.new_event_loop()
-    results = predictor.amap(items, **options)
-    try:
-        while True:
-            try:
-                yield loop.run_until_complete(anext(results))
-            except StopAsyncIteration:
-                return
-    finally:
-        loop.run_until_complete(results.aclose())  # type: ignore[attr-defined]
-        loop.run_until_complete(asyncio.sleep(0))
-        loop.close()
-
-
-both = pytest.mark.parametrize("how", ["map", "amap"])
 
 
 @both

@@ -131,10 +131,9 @@ class Checkpoint:
         first = next(self._frames(), None)
         try:
             said = self._read(0) if first is not None and first.number == 0 else None
-            is_ours = isinstance(said, dict) and said["format"] == _FORMAT
-        except (ValueError, KeyError):
-            is_ours = False
-        if not is_ours:
+        except ValueError:
+            said = None
+        if not isinstance(said, dict) or said.get("format") != _FORMAT:
             raise CheckpointError(f"{self._path} is no checkpoint of map().")
         self._pinned.compare(said, self._path)
         return int(said["size"])

@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from django.db import Error, connection
+from django.db import Error, connections, router
 
 from django_inference.conf import jobs_settings
 from django_inference.jobs import transitions
@@ -65,7 +65,7 @@ class Lease:
                 self._renew()
         finally:
             # This thread's own.
-            connection.close()
+            connections.close_all()
 
     def _renew(self) -> None:
         self._noted_at = time.monotonic()
@@ -74,4 +74,4 @@ class Lease:
         except Error as error:
             # Until the next beat: a database that restarts is back by then.
             logger.warning("lease not renewed job=%s: %s", self._job.pk, error)
-            connection.close_if_unusable_or_obsolete()
+            connections[router.db_for_write(type(self._job))].close_if_unusable_or_obsolete()

@@ -196,3 +196,17 @@ class Job(models.Model):
     async def acancel(self) -> bool:
         """As `cancel`, to be awaited."""
         return await sync_to_async(self.cancel)()
+
+    def retry(self) -> bool:
+        """Have a job that has failed or was cancelled run again, with its inputs.
+
+        Returns:
+            Whether it will; False where it has not ended, or has succeeded.
+        """
+        from django_inference.jobs.submission import resubmit
+
+        return resubmit(self)
+
+    async def aretry(self) -> bool:
+        """As `retry`, to be awaited."""
+        return await sync_to_async(self.retry)()

@@ -16,6 +16,7 @@ from django_inference.exceptions import EngineUnavailable
 from django_inference.jobs import transitions
 from django_inference.jobs.announcing import announce, announce_overdue
 from django_inference.jobs.engines import engine
+from django_inference.jobs.engines.base import BaseEngine
 from django_inference.jobs.models import Job
 from django_inference.jobs.settings import max_attempts_of
 from django_inference.jobs.states import JobState
@@ -29,7 +30,8 @@ REST = 5.0
 #: Jobs that a sweep beside other work enqueues at the most.
 FEW = 20
 
-_rests_until = 0.0
+#: An engine that takes nothing, and until when it is left alone.
+_resting: tuple[BaseEngine | None, float] = (None, 0.0)
 _swept_at = 0.0
 
 
@@ -50,14 +52,14 @@ def enqueue(job: Job, *, delay: float = 0.0) -> bool:
     Returns:
         Whether the engine has taken it.
     """
-    global _rests_until
-    if time.monotonic() < _rests_until:
+    global _resting
+    if _rests():
         return False
     try:
         engine_id = engine().enqueue(job, delay=delay)
     except Exception as error:
         # Those who submit do not all wait for a broker that is away.
-        _rests_until = time.monotonic() + REST
+        _resting = engine(), time.monotonic() + REST
         logger.warning(
             "job not enqueued, it waits job=%s predictor=%s: %s",
             *(job.pk, job.predictor, error),
@@ -85,10 +87,10 @@ def sweep(now: datetime.datetime | None = None, limit: int = 1000) -> int:
     announce_overdue(now - datetime.timedelta(seconds=GRACE), limit)
     count = 0
     for job in _overdue(now, limit):
-        if time.monotonic() < _rests_until:
-            break
         if job.state == JobState.RUNNING and job.attempts >= max_attempts_of(job.predictor):
             _give_up(job)
+        elif _rests():
+            break
         elif transitions.take_up(job, now):
             count += enqueue(job)
     return count
@@ -127,6 +129,11 @@ def _overdue(now: datetime.datetime, limit: int) -> Iterator[Job]:
 
 
 def _give_up(job: Job) -> None:
-    died = f"the process that ran it died, {job.attempts} times"
-    if transitions.fail(job, "InferenceError", f"{died}: {job.error}" if job.error else died):
+    if transitions.give_up(job, f"the process that ran it has died, at the run {job.attempts}."):
+        logger.error("job given up job=%s predictor=%s: %s", job.pk, job.predictor, job.error)
         announce(job)
+
+
+def _rests() -> bool:
+    unwilling, until = _resting
+    return time.monotonic() < until and unwilling is engine()

@@ -7,10 +7,13 @@ bytes, where these are longer than `INLINE_LIMIT`. A queue carries none of it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
 import secrets
+import uuid
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from django.core.files.base import ContentFile
@@ -49,12 +52,14 @@ class Payload(NamedTuple):
             remove_file(self.file)
 
 
-def keep(value: Any) -> Payload:
+def keep(value: Any, job_id: uuid.UUID) -> Payload:
     """Put a value where it belongs.
 
     Raises:
         TypeError: a value in it is of a type that cannot travel.
         OverflowError: an integer in it needs more than 64 bits.
+        RecursionError: it contains itself.
+        OSError: the storage does not take it.
     """
     limit = jobs_settings().inline_limit
     text = _as_json(value, limit)
@@ -67,8 +72,10 @@ def keep(value: Any) -> Payload:
     if len(packed) <= limit:
         return Payload(packed=packed)
     # Nobody guesses the name, should the storage be one that the web server shows.
-    name = f"{FOLDER}/{timezone.now():%Y-%m-%d}/{secrets.token_hex(32)}"
-    return Payload(file=file_storage().save(name, ContentFile(packed)))
+    day, secret = timezone.now().strftime("%Y-%m-%d"), secrets.token_hex(32)
+    name = f"{FOLDER}/{day}/{job_id.hex}-{secret}"
+    with _told():
+        return Payload(file=file_storage().save(name, ContentFile(packed)))
 
 
 def load(job: Job, role: Role) -> Any:
@@ -87,8 +94,9 @@ def load(job: Job, role: Role) -> Any:
     if not name:
         packed = getattr(job, f"{role}_packed")
         return None if packed is None else unpack(bytes(packed))
-    with file_storage().open(name, "rb") as file:
-        return unpack(file.read())
+    with _told(), file_storage().open(name, "rb") as file:
+        content = file.read()
+    return unpack(content)
 
 
 def file_storage() -> Storage:
@@ -102,6 +110,17 @@ def remove_file(name: str) -> None:
         file_storage().delete(name)
     except Exception:
         logger.warning("file of a job not removed name=%s", name, exc_info=True)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """What a storage raises is as manifold as storages are."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(f"the storage of jobs fails: {type(error).__name__}: {error}") from error
 
 
 def _as_json(value: Any, limit: int) -> str | None:

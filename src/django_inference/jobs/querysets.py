@@ -13,12 +13,17 @@ from django_inference.jobs.states import FINISHED, UNFINISHED, JobState
 if TYPE_CHECKING:
     from typing import Self
 
+    from django_inference.jobs.models import Job
+
+    Jobs = models.QuerySet[Job]
+else:
+    Jobs = models.QuerySet
 
 #: The columns that may be long.
 PAYLOADS = ("inputs_json", "inputs_packed", "result_json", "result_packed")
 
 
-class JobQuerySet(models.QuerySet["Job"]):
+class JobQuerySet(Jobs):
     """Chainable, like every QuerySet."""
 
     def for_user(self, user: Any) -> Self:

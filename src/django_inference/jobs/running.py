@@ -8,6 +8,7 @@ import traceback
 import uuid
 from typing import Any
 
+from django_inference.backends.degraded import degraded
 from django_inference.conf import InvalidPredictor, jobs_settings
 from django_inference.exceptions import (
     InferenceError,
@@ -15,13 +16,14 @@ from django_inference.exceptions import (
     PredictionFailed,
     PredictionTimeout,
 )
+from django_inference.handle import Predictor
 from django_inference.jobs import transitions
 from django_inference.jobs.announcing import announce
 from django_inference.jobs.leases import Lease
 from django_inference.jobs.models import Job
 from django_inference.jobs.outbox import enqueue, sweep_sometimes
 from django_inference.jobs.patience import patiently
-from django_inference.jobs.payloads import INPUTS, RESULT, keep, load
+from django_inference.jobs.payloads import INPUTS, RESULT, Payload, keep, load
 from django_inference.jobs.settings import max_attempts_of, predictor_jobs
 from django_inference.registry import predictors
 from django_inference.specs import PRIORITIES
@@ -55,60 +57,72 @@ def run_job(job_id: uuid.UUID | str, *, engine_id: str = "") -> None:
 
 def _attempt(job: Job, lease: Lease) -> None:
     if job.attempts > max_attempts_of(job.predictor):
-        died = "the process that ran it died each time"
-        _failed(job, InferenceError(f"{died}, the last of {job.attempts - 1}"))
+        said = f"the process that ran it has died, at the run {job.attempts - 1}."
+        _failed(job, InferenceError(said))
         return
     try:
-        result = _predict(job, lease)
-        version = _version(job)
-        payload = keep(result)
+        result, version = _predict(job, lease)
+        payload = keep(result, job.pk)
+    except _FINAL as error:
+        _failed(job, error)
+    except _PASSING as error:
+        _retry(job, error)
+    except Exception as error:
+        _failed(job, error)
     except BaseException as error:
-        if not isinstance(error, Exception):
-            # The worker is told to leave: somebody else may run the job at once.
-            _put_back(job, error, 0.0)
-            raise
-        if lease.lost:
-            return
-        if isinstance(error, _PASSING) and not isinstance(error, _FINAL):
-            _retry(job, error)
+        # The worker is told to leave: somebody else may run the job at once.
+        _put_back(job, error, 0.0)
+        raise
+    else:
+        _succeeded(job, payload, version)
+
+
+def _predict(job: Job, lease: Lease) -> tuple[Any, str]:
+    """The result, and the version that has made it."""
+    predictor = predictors[job.predictor]
+    inputs = load(job, INPUTS)
+    seconds = predictor_jobs(job.predictor).timeout if job.timeout is None else job.timeout
+    priority = PRIORITIES[job.priority]
+    with degraded() as by_others:
+        if job.one:
+            result = predictor.predict_one(inputs, timeout=seconds, priority=priority)
+        elif isinstance(inputs, list) and len(inputs) > predictor.backend.options.max_batch_size:
+            result = _predict_many(job, lease, inputs, seconds)
         else:
-            _failed(job, error)
-        return
+            result = predictor.predict(inputs, timeout=seconds, priority=priority)
+    return result, "" if by_others else _version(predictor)
+
+
+def _predict_many(job: Job, lease: Lease, items: list[Any], seconds: float) -> list[Any]:
+    """Over batches and replicas, and no longer than somebody wants the result."""
+    until = time.monotonic() + seconds
+    results: list[Any] = []
+    priority = PRIORITIES[job.priority]
+    for result in predictors[job.predictor].map(items, timeout=seconds, priority=priority):
+        results.append(result)
+        lease.progress(len(results))
+        if lease.lost or time.monotonic() > until:
+            raise PredictionTimeout(
+                f"{len(results)} of {len(items)} items are done after {seconds:g} s.",
+                alias=job.predictor,
+            )
+    return results
+
+
+def _version(predictor: Predictor) -> str:
+    """The version that answers now; empty where that is not sure."""
+    try:
+        serving = predictor.backend.serving(time.monotonic() + 1.0)
+    except InferenceError:
+        return ""
+    return serving.version if serving is not None else ""
+
+
+def _succeeded(job: Job, payload: Payload, version: str) -> None:
     if patiently(lambda: transitions.succeed(job, payload.columns(RESULT), version)):
         announce(job)
     else:
         payload.remove()
-
-
-def _predict(job: Job, lease: Lease) -> Any:
-    predictor = predictors[job.predictor]
-    inputs = load(job, INPUTS)
-    seconds = predictor_jobs(job.predictor).timeout if job.timeout is None else job.timeout
-    until = time.monotonic() + seconds
-    priority = PRIORITIES[job.priority]
-    if job.one:
-        return predictor.predict_one(inputs, timeout=seconds, priority=priority)
-    size = predictor.backend.options.max_batch_size
-    if not isinstance(inputs, list) or len(inputs) <= size:
-        return predictor.predict(inputs, timeout=seconds, priority=priority)
-    results: list[Any] = []
-    for start in range(0, len(inputs), size):
-        left = until - time.monotonic()
-        if left <= 0 or lease.lost:
-            raise PredictionTimeout(
-                f"{len(results)} of {len(inputs)} items are done after {seconds:g} s.",
-                alias=job.predictor,
-            )
-        chunk = inputs[start : start + size]
-        results += predictor.predict(chunk, timeout=left, priority=priority)
-        lease.progress(len(results))
-    return results
-
-
-def _version(job: Job) -> str:
-    """The version that answers now, where that is sure."""
-    serving = predictors[job.predictor].backend.serving(time.monotonic() + 1.0)
-    return serving.version if serving is not None else ""
 
 
 def _retry(job: Job, error: Exception) -> None:
@@ -122,21 +136,22 @@ def _retry(job: Job, error: Exception) -> None:
 
 def _put_back(job: Job, error: BaseException, delay: float) -> None:
     columns = _columns(error)
-    if patiently(lambda: transitions.put_back(job, delay, **columns)):
-        logger.info("job waits job=%s attempts=%s: %s", job.pk, job.attempts, columns["error"])
+    if patiently(lambda: transitions.put_back(job, delay, columns)):
+        logger.info("job waits job=%s attempts=%s: %s", job.pk, job.attempts, job.error)
         enqueue(job, delay=delay)
 
 
 def _failed(job: Job, error: Exception) -> None:
     columns = _columns(error)
-    said = columns["error_type"], columns["error"], columns["error_details"]
-    if patiently(lambda: transitions.fail(job, *said)):
-        logger.warning("job failed job=%s predictor=%s: %s", job.pk, job.predictor, said[1])
+    if patiently(lambda: transitions.fail(job, columns)):
+        logger.warning("job failed job=%s predictor=%s: %s", job.pk, job.predictor, job.error)
         announce(job)
 
 
 def _columns(error: BaseException) -> dict[str, Any]:
-    details = getattr(error, "details", "") or "".join(traceback.format_exception(error))
-    kind = error.kind if isinstance(error, InferenceError) else type(error).__name__
-    message = error.message if isinstance(error, InferenceError) else str(error)
-    return transitions.error_columns(kind, message, details)
+    if isinstance(error, InferenceError):
+        kind, message, details = error.kind, error.message, error.details
+    else:
+        kind, message, details = type(error).__name__, str(error), ""
+    said = details or "".join(traceback.format_exception(error))
+    return transitions.error_columns(kind, message, said)

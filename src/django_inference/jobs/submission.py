@@ -8,12 +8,17 @@ from typing import Any
 
 from django.db import IntegrityError, router, transaction
 
+from django_inference.backends.base import LONGEST_TIMEOUT
 from django_inference.exceptions import InvalidInput
 from django_inference.handle import Predictor
+from django_inference.jobs import transitions
 from django_inference.jobs.models import Job
 from django_inference.jobs.outbox import enqueue_on_commit
 from django_inference.jobs.payloads import INPUTS, Payload, keep
 from django_inference.specs import PRIORITIES, Priority
+
+#: Characters that the column holds.
+LONGEST_KEY = 255
 
 
 def submit(
@@ -55,19 +60,24 @@ def submit(
         predictor=predictor.alias,
         owner_id=getattr(owner, "pk", None),
         priority=PRIORITIES.index(priority),
-        timeout=timeout,
+        timeout=None if timeout is None else min(timeout, LONGEST_TIMEOUT),
         one=one,
         progress_total=len(inputs) if isinstance(inputs, list) and not one else 1,
         submitter=submitter,
         target=target,
     )
     if idempotency_key:
+        if len(idempotency_key) > LONGEST_KEY or "\0" in idempotency_key:
+            raise InvalidInput(
+                f"an idempotency key has {LONGEST_KEY} characters at the most, and no NUL.",
+                alias=predictor.alias,
+            )
         job.idempotency_key = idempotency_key
         job.idempotency_digest = _digest(job)
         job.inputs_digest = _digest_of_inputs(inputs)
         if (earlier := _earlier(job)) is not None:
             return earlier
-    payload = _keep(inputs, predictor.alias)
+    payload = _keep(inputs, job)
     for column, value in payload.columns(INPUTS).items():
         setattr(job, column, value)
     try:
@@ -83,11 +93,19 @@ def submit(
     return job
 
 
-def _keep(inputs: Any, alias: str) -> Payload:
+def resubmit(job: Job) -> bool:
+    """As `Job.retry`."""
+    if not transitions.retry(job):
+        return False
+    enqueue_on_commit(job)
+    return True
+
+
+def _keep(inputs: Any, job: Job) -> Payload:
     try:
-        return keep(inputs)
+        return keep(inputs, job.pk)
     except (TypeError, OverflowError, RecursionError) as error:
-        raise InvalidInput(f"the inputs cannot be kept: {error}.", alias=alias) from error
+        raise InvalidInput(f"the inputs cannot be kept: {error}.", alias=job.predictor) from error
 
 
 def _digest(job: Job) -> str:

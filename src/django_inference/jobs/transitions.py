@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from django_inference.conf import jobs_settings
 from django_inference.jobs.models import Job
+from django_inference.jobs.querysets import JobQuerySet
 from django_inference.jobs.signals import job_finished
 from django_inference.jobs.states import UNFINISHED, JobState
 from django_inference.specs import MAX_TRACEBACK, printable
@@ -48,73 +49,91 @@ def renew(job: Job, done: int) -> bool:
 
 def succeed(job: Job, columns: dict[str, Any], version: str) -> bool:
     """Record the result; False where the lease is lost, and with it the result."""
-    return _end(
-        job,
-        _held(job),
-        JobState.SUCCEEDED,
-        version=version,
-        progress_done=F("progress_total"),
-        error="",
-        error_type="",
-        error_details="",
-        **columns,
+    columns |= error_columns("", "") | {"version": version, "progress_done": job.progress_total}
+    return _end(job, _held(job), JobState.SUCCEEDED, columns)
+
+
+def fail(job: Job, error: dict[str, Any]) -> bool:
+    """Record that there will be no result; False where the lease is lost.
+
+    Args:
+        job: that this process runs.
+        error: the columns that say why.
+    """
+    return _end(job, _held(job), JobState.FAILED, error)
+
+
+def give_up(job: Job, error: str) -> bool:
+    """Record that no process survives this job; False where the last one is alive after all."""
+    dead = _held(job).filter(lease_until=job.lease_until)
+    return _end(job, dead, JobState.FAILED, error_columns("InferenceError", error))
+
+
+def put_back(job: Job, delay: float, error: dict[str, Any]) -> bool:
+    """Have the job run again, not before so many seconds; False where the lease is lost.
+
+    Args:
+        job: that this process runs.
+        delay: in seconds.
+        error: the columns that say why.
+    """
+    columns = (
+        error
+        | _UNLEASED
+        | {
+            "state": JobState.WAITING,
+            "available_at": timezone.now() + datetime.timedelta(seconds=delay),
+            "progress_done": 0,
+        }
     )
-
-
-def fail(job: Job, kind: str, error: str, details: str = "") -> bool:
-    """Record that there will be no result; False where the lease is lost."""
-    return _end(job, _held(job), JobState.FAILED, **error_columns(kind, error, details))
-
-
-def put_back(job: Job, delay: float, **columns: Any) -> bool:
-    """Have the job run again, not before so many seconds; False where the lease is lost."""
-    available_at = timezone.now() + datetime.timedelta(seconds=delay)
-    changed = _held(job).update(
-        state=JobState.WAITING,
-        available_at=available_at,
-        lease=None,
-        lease_until=None,
-        progress_done=0,
-        **columns,
-    )
-    if changed:
-        job.state, job.available_at = JobState.WAITING, available_at
-    return bool(changed)
+    return _change(job, _held(job), columns)
 
 
 def cancel(job: Job) -> bool:
     """End a job whose result nobody wants; False where it has ended before."""
     open_ = Job.objects.filter(pk=job.pk, state__in=UNFINISHED)
-    return _end(job, open_, JobState.CANCELLED)
+    return _end(job, open_, JobState.CANCELLED, {})
+
+
+def retry(job: Job) -> bool:
+    """Run a job again that has failed or was cancelled; False where it is neither."""
+    ended = Job.objects.filter(pk=job.pk, state__in=(JobState.FAILED, JobState.CANCELLED))
+    columns = error_columns("", "") | {
+        "state": JobState.WAITING,
+        "available_at": timezone.now(),
+        "finished_at": None,
+        "announce_at": None,
+        "attempts": 0,
+        "requeues": 0,
+        "progress_done": 0,
+    }
+    return _change(job, ended, columns)
 
 
 def queued(job: Job, engine_id: str, look_again_at: datetime.datetime) -> bool:
     """Note that the engine has it; False where it was quicker, and the job runs already."""
-    now = timezone.now()
-    changed = Job.objects.filter(pk=job.pk, state=JobState.WAITING).update(
-        state=JobState.QUEUED, queued_at=now, engine_id=engine_id, available_at=look_again_at
-    )
-    if changed:
-        job.state, job.engine_id = JobState.QUEUED, engine_id
-        job.queued_at, job.available_at = now, look_again_at
-    return bool(changed)
+    columns = {
+        "state": JobState.QUEUED,
+        "queued_at": timezone.now(),
+        "engine_id": engine_id,
+        "available_at": look_again_at,
+    }
+    return _change(job, Job.objects.filter(pk=job.pk, state=JobState.WAITING), columns)
 
 
 def take_up(job: Job, now: datetime.datetime) -> bool:
     """Be the one sweep that enqueues this overdue job, as it was found."""
-    seen = Job.objects.filter(
+    as_found = Job.objects.filter(
         pk=job.pk, state=job.state, available_at=job.available_at, lease=job.lease
     )
     if job.state == JobState.RUNNING:
-        seen = seen.filter(lease_until=job.lease_until)
-    requeues = job.requeues + (job.state == JobState.QUEUED)
-    changed = seen.update(
-        state=JobState.WAITING, available_at=now, lease=None, lease_until=None, requeues=requeues
-    )
-    if changed:
-        job.state, job.available_at, job.requeues = JobState.WAITING, now, requeues
-        job.lease = job.lease_until = None
-    return bool(changed)
+        as_found = as_found.filter(lease_until=job.lease_until)
+    columns = _UNLEASED | {
+        "state": JobState.WAITING,
+        "available_at": now,
+        "requeues": job.requeues + (job.state == JobState.QUEUED),
+    }
+    return _change(job, as_found, columns)
 
 
 def error_columns(kind: str, error: str, details: str = "") -> dict[str, Any]:
@@ -126,22 +145,30 @@ def error_columns(kind: str, error: str, details: str = "") -> dict[str, Any]:
     }
 
 
-def _held(job: Job) -> Any:
+#: Nobody runs it.
+_UNLEASED: dict[str, Any] = {"lease": None, "lease_until": None}
+
+
+def _held(job: Job) -> JobQuerySet:
     return Job.objects.filter(pk=job.pk, lease=job.lease, state=JobState.RUNNING)
 
 
-def _end(job: Job, open_: Any, state: JobState, **columns: Any) -> bool:
+def _end(job: Job, open_: JobQuerySet, state: JobState, columns: dict[str, Any]) -> bool:
     now = timezone.now()
-    columns |= {
+    ended = {
         "state": state,
         "finished_at": now,
-        "lease": None,
-        "lease_until": None,
         "announce_at": now if job_finished.has_listeners(Job) else None,
     }
-    if not open_.update(**columns):
+    return _change(job, open_, columns | _UNLEASED | ended)
+
+
+def _change(job: Job, rows: JobQuerySet, columns: dict[str, Any]) -> bool:
+    """The UPDATE, and what it says on the object too where it was made."""
+    if not rows.update(**columns):
         return False
-    job.refresh_from_db(fields=["state", *columns])
+    for name, value in columns.items():
+        setattr(job, name, value)
     return True
 
 

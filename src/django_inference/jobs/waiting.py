@@ -19,10 +19,14 @@ from django_inference.exceptions import (
 from django_inference.jobs.models import Job
 from django_inference.jobs.outbox import sweep_sometimes
 from django_inference.jobs.payloads import RESULT, load
+from django_inference.jobs.querysets import PAYLOADS
 from django_inference.jobs.states import JobState
 
 #: Seconds between two looks at the database: the first pause and the longest.
 SHORTEST, LONGEST = 0.02, 1.0
+
+_RESULT = ["result_json", "result_packed"]
+_SHORT = [field.attname for field in Job._meta.concrete_fields if field.attname not in PAYLOADS]
 
 
 def wait(job: Job, timeout: float | None) -> Any:
@@ -76,6 +80,9 @@ def _pauses(job: Job, timeout: float | None) -> Iterator[float]:
 
 
 def _look(job: Job) -> None:
-    job.refresh_from_db()
-    if not job.is_finished:
+    """Look at the row again: at what may be long only once, and at the inputs never."""
+    job.refresh_from_db(fields=_SHORT)
+    if job.is_finished:
+        job.refresh_from_db(fields=_RESULT)
+    else:
         sweep_sometimes()

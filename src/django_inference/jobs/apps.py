@@ -25,7 +25,7 @@ class JobsConfig(AppConfig):
     def ready(self) -> None:
         """Runs in every process of the site, in those of the queue's workers too."""
         from django_inference import checks as predictor_checks
-        from django_inference.jobs import checks, engines, pruning
+        from django_inference.jobs import checks, engines, pruning, sweeping
 
         register(checks.check_jobs, predictor_checks.TAG)
         setting_changed.connect(engines.reset, dispatch_uid="django_inference.jobs.engines.reset")
@@ -34,6 +34,7 @@ class JobsConfig(AppConfig):
             sender=self.get_model("Job"),
             dispatch_uid="django_inference.jobs.pruning.remove_files_of",
         )
+        sweeping.sweep_in_workers()
 
     def submit(self, predictor: Predictor, inputs: Any, **options: Any) -> Job:
         """How `Predictor.submit` gets here: it lies below, and may not import this room."""

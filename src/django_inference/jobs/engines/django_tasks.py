@@ -1,0 +1,179 @@
+"""Django's own tasks: `django.tasks` from Django 6 on, the package `django-tasks` before that.
+
+With the database backend of `django-tasks-db`, jobs need neither a broker nor anything else
+beside the site's database: `manage.py db_worker` runs them.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.core.checks import CheckMessage, Error, Warning
+from django.utils import timezone
+
+from django_inference.conf import InvalidPredictor, jobs_settings
+from django_inference.exceptions import EngineUnavailable
+from django_inference.jobs.engines.base import BaseEngine
+from django_inference.jobs.running import run_job as run
+from django_inference.jobs.settings import predictor_jobs
+from django_inference.registry import predictors
+from django_inference.specs import NORMAL
+from django_inference.words import nearest
+
+if TYPE_CHECKING:
+    from django.tasks import TaskContext, task, task_backends
+    from django.tasks.base import Task
+
+    from django_inference.jobs.models import Job
+else:
+    try:
+        from django.tasks import task, task_backends
+    except ImportError:
+        try:
+            from django_tasks import task, task_backends
+        except ImportError as error:
+            raise ImportError(
+                "Django's tasks are missing. Install django-inference[tasks]"
+            ) from error
+
+#: As Django calls the backend, and the queue, that nobody has named.
+DEFAULT = "default"
+#: Django allows -100 to 100; a site's own tasks may come between these.
+PRIORITY_STEP = 10
+#: How a task ends that no worker will end.
+_WITHDRAWN = {
+    "status": "FAILED",
+    "exception_class_path": "django_inference.exceptions.InferenceError",
+    "traceback": "Withdrawn: the job was cancelled, or is handed out once more.",
+}
+
+
+class DjangoTasksEngine(BaseEngine):
+    """Hands jobs to a backend of `TASKS`.
+
+    A task is enqueued after the commit that the job is written by, also where the queue is a
+    table of the same database: a queue that fails spoils no transaction of the site, and what
+    is lost between the two is found by a sweep.
+
+    Args:
+        backend: alias in `TASKS`.
+    """
+
+    def __init__(self, *, backend: str = DEFAULT) -> None:
+        self.alias = backend
+
+    @classmethod
+    def check(cls, *, backend: str = DEFAULT, **options: Any) -> list[CheckMessage]:
+        """Look at `TASKS`, and whether its backend has the predictors' queues."""
+        found: list[CheckMessage] = []
+        if options:
+            names = ", ".join(map(repr, options))
+            message = f"INFERENCE_JOBS['ENGINE_OPTIONS']: this engine takes 'backend', not {names}."
+            found.append(Error(message, id="django_inference.E066"))
+        known = list(task_backends.settings)
+        if backend not in known:
+            message = f"INFERENCE_JOBS['ENGINE_OPTIONS']: TASKS has no {backend!r}."
+            near = nearest(backend, known)
+            hint = f"Did you mean {near!r}?" if near else None
+            return [*found, Error(message, hint=hint, id="django_inference.E090")]
+        return [*found, *_check_backend(backend), *_check_queues(backend)]
+
+    def enqueue(self, job: Job, *, delay: float = 0.0) -> str:
+        """As `BaseEngine.enqueue`."""
+        try:
+            task = _task(self.alias, job, delay)
+            self.revoke(job)
+            return str(task.enqueue(str(job.pk)).id)
+        except Exception as error:
+            # A backend may be anybody's, and raise anything.
+            message = f"{type(error).__name__}: {error}"
+            raise EngineUnavailable(message, alias=job.predictor) from error
+
+    def revoke(self, job: Job) -> None:
+        """End the job's last task, where the queue is a table; elsewhere it is left alone.
+
+        One whose worker has died would stay `RUNNING` for ever. A worker that lives has the
+        last word, and says how its task has ended.
+        """
+        if not job.engine_id or not _is_a_table(self.alias):
+            return
+        from django_tasks_db.models import DBTaskResult
+
+        unfinished = DBTaskResult.objects.filter(pk=job.engine_id, status__in=("READY", "RUNNING"))
+        unfinished.update(finished_at=timezone.now(), **_WITHDRAWN)
+
+
+def _alias() -> str:
+    return str(jobs_settings().engine_options.get("backend", DEFAULT))
+
+
+def _any_queue(alias: str) -> str:
+    """One that the backend has: a task names one from the beginning, and gets another later."""
+    queues = task_backends[alias].queues if alias in task_backends.settings else ()
+    return DEFAULT if not queues or DEFAULT in queues else min(queues)
+
+
+def _task(alias: str, job: Job, delay: float) -> Task[[str], None]:
+    """The task of a job: its queue, its priority, and when it may begin.
+
+    Raises:
+        EngineUnavailable: the backend cannot wait. A sweep enqueues the job when it is due.
+    """
+    backend = task_backends[alias]
+    if delay and not backend.supports_defer:
+        raise EngineUnavailable("the backend of TASKS cannot delay a task", alias=job.predictor)
+    priority = (NORMAL - job.priority) * PRIORITY_STEP if backend.supports_priority else None
+    return run_job.using(
+        backend=alias,
+        queue_name=job.queue,
+        priority=priority,
+        run_after=timezone.now() + datetime.timedelta(seconds=delay) if delay else None,
+    )
+
+
+def _is_a_table(alias: str) -> bool:
+    if not apps.is_installed("django_tasks_db"):
+        return False
+    from django_tasks_db.backend import DatabaseBackend
+
+    return isinstance(task_backends[alias], DatabaseBackend)
+
+
+def _check_backend(alias: str) -> list[CheckMessage]:
+    path = str(task_backends.settings[alias].get("BACKEND", ""))
+    kind = path.rpartition(".")[2]
+    if kind not in ("DummyBackend", "ImmediateBackend"):
+        return []
+    runs = "are never run" if kind == "DummyBackend" else "run in the process that submits them"
+    return [
+        Warning(
+            f"TASKS[{alias!r}] is a {kind}: durable jobs {runs}.",
+            hint="Set its BACKEND to 'django_tasks_db.DatabaseBackend', add 'django_tasks_db' to "
+            "INSTALLED_APPS, migrate, and run `manage.py db_worker`.",
+            id="django_inference.W090",
+        )
+    ]
+
+
+def _check_queues(alias: str) -> list[CheckMessage]:
+    queues = task_backends[alias].queues
+    found: list[CheckMessage] = []
+    for predictor in predictors:
+        try:
+            queue = predictor_jobs(predictor).queue
+        except InvalidPredictor:
+            # Said by the checks of INFERENCE.
+            continue
+        if queues and queue not in queues:
+            message = f"INFERENCE[{predictor!r}]['JOBS']: TASKS[{alias!r}] has no queue {queue!r}."
+            hint = f"Add it to TASKS[{alias!r}]['QUEUES']."
+            found.append(Error(message, hint=hint, id="django_inference.E091"))
+    return found
+
+
+@task(takes_context=True, backend=_alias(), queue_name=_any_queue(_alias()))
+def run_job(context: TaskContext[..., None], job_id: str) -> None:
+    """Run one job. Whatever comes of it is recorded in the job: this task succeeds."""
+    run(job_id, engine_id=context.task_result.id)

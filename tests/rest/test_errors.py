@@ -16,8 +16,10 @@ from django_inference import InvalidPredictor
 from django_inference.backends.dummy import DummyBackend
 from django_inference.exceptions import (
     BY_NAME,
+    EngineUnavailable,
     InferenceError,
     InvalidInput,
+    JobCancelled,
     ModelCrashed,
     ModelLoadFailed,
     ModelNotReady,
@@ -49,6 +51,8 @@ def predict(client: APIClient) -> Any:
         (ModelCrashed, 500, "model_crashed"),
         (PredictionFailed, 500, "prediction_failed"),
         (RemoteError, 502, "remote_error"),
+        (JobCancelled, 409, "job_cancelled"),
+        (EngineUnavailable, 503, "engine_unavailable"),
     ],
 )
 def test_every_error_has_its_status_and_code(

@@ -61,5 +61,10 @@ class ErrorMixin(FormMixin):
 def failure(error: InferenceError) -> dict[str, Any]:
     """Log an error, and say it in the event that ends a stream."""
     log_failure(error)
-    said = PredictionException(error)
-    return {"detail": str(said.detail), "code": said.get_codes()}
+    return said(error)
+
+
+def said(error: InferenceError) -> dict[str, Any]:
+    """An error, as a client of the site is told it."""
+    exception = PredictionException(error)
+    return {"detail": str(exception.detail), "code": exception.get_codes()}

@@ -131,12 +131,16 @@ class FormMixin(PolicyMixin):
             classes = list(chosen)
         else:
             classes = list(api_settings.DEFAULT_RENDERER_CLASSES)
-            if self.request is None or self.request.method == "POST":
+            if self.gives_answers():
                 classes += self.answer_renderers()
         if self.get_mode() == "stream":
             classes.append(EventStreamRenderer)
         # The same page, with a form that can be used.
         return [PredictorRenderer() if kind is BrowsableAPIRenderer else kind() for kind in classes]
+
+    def gives_answers(self) -> bool:
+        """Whether this request is answered with what a model has said."""
+        return self.request is None or self.request.method == "POST"
 
     def answer_renderers(self) -> list[type[BaseRenderer]]:
         """Those for arrays, and for pictures where Pillow is installed."""

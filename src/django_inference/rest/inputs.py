@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rest_framework.exceptions import ParseError, ValidationError
 from rest_framework.settings import api_settings
@@ -12,6 +12,9 @@ from rest_framework.settings import api_settings
 from django_inference.handle import Predictor
 from django_inference.plain import to_array
 from django_inference.wire.npy import read_npy
+
+if TYPE_CHECKING:
+    from django_inference.jobs.models import Job
 
 _NEITHER = 'Expected an object with exactly one of "inputs", "items" and "item".'
 
@@ -38,6 +41,11 @@ class Inputs:
         """As `predict`, to be awaited."""
         return await predictor.apredict(self.value, timeout=timeout)
 
+    def submit(self, predictor: Predictor, **options: Any) -> Job:
+        """Have it predicted sometime; the options are those of `Predictor.submit`."""
+        job: Job = predictor.submit(self.value, **options)
+        return job
+
 
 @dataclass(frozen=True)
 class Items:
@@ -59,6 +67,11 @@ class Items:
         """As `predict`, to be awaited."""
         return await predictor.apredict(self.value, timeout=timeout)
 
+    def submit(self, predictor: Predictor, **options: Any) -> Job:
+        """Have it predicted sometime; the options are those of `Predictor.submit`."""
+        job: Job = predictor.submit(self.value, **options)
+        return job
+
 
 @dataclass(frozen=True)
 class Item:
@@ -75,6 +88,11 @@ class Item:
     async def apredict(self, predictor: Predictor, timeout: float | None) -> Any:
         """As `predict`, to be awaited."""
         return await predictor.apredict_one(self.value, timeout=timeout)
+
+    def submit(self, predictor: Predictor, **options: Any) -> Job:
+        """Have it predicted sometime; the options are those of `Predictor.submit`."""
+        job: Job = predictor.submit(self.value, one=True, **options)
+        return job
 
 
 AnyInputs = Inputs | Items | Item

@@ -25,6 +25,7 @@ from django_inference.rest.parsers import JSONParser, NpyParser, RawParser, body
 from django_inference.rest.policies import exposed
 from django_inference.rest.renderers import Answered, AnswerRenderer
 from django_inference.rest.serializers import as_mapping, tensors_serializer
+from django_inference.tensors import Signature
 from django_inference.words import nearest
 
 
@@ -180,13 +181,8 @@ class PredictionMixin(ErrorMixin):
         signature = predictor.backend.signature(deadline)
         if signature is None:
             return inputs, timeout
-        try:
-            named = as_mapping(inputs.value, signature)
-            tensors = tensors_serializer(signature)().run_validation(named)
-        except ValidationError as error:
-            raise ValidationError({"inputs": error.detail}) from error
         # The load was waited for within the same time.
-        return Inputs(tensors), max(0.0, deadline - time.monotonic())
+        return fitted(inputs, signature), max(0.0, deadline - time.monotonic())
 
     def _events(self, first: Any, chunks: Any) -> StreamingHttpResponse:
         make = aevents if hasattr(chunks, "__anext__") else events
@@ -197,3 +193,16 @@ class PredictionMixin(ErrorMixin):
 
     def _chunk(self, chunk: Any) -> Any:
         return to_plain(self.present(chunk), non_finite=self.non_finite)
+
+
+def fitted(inputs: Inputs, signature: Signature) -> Inputs:
+    """Hold tensors against a signature, and turn them into the model's own types.
+
+    Raises:
+        ValidationError: they do not fit; the message says for each one what.
+    """
+    try:
+        named = as_mapping(inputs.value, signature)
+        return Inputs(tensors_serializer(signature)().run_validation(named))
+    except ValidationError as error:
+        raise ValidationError({"inputs": error.detail}) from error

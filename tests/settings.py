@@ -15,6 +15,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "django_inference",
     "django_inference.jobs",
+    "tests.querysets.gallery",
 ]
 MIDDLEWARE: list[str] = []
 TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]

@@ -11,6 +11,7 @@ from django_inference.conf import InvalidPredictor, PredictorSettings
 from django_inference.words import nearest
 
 BUILT_IN = (
+    "django_inference.backends.celery.CeleryBackend",
     "django_inference.backends.dummy.DummyBackend",
     "django_inference.backends.host.HostBackend",
     "django_inference.backends.local.LocalBackend",

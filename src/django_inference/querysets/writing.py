@@ -54,7 +54,7 @@ class Writer:
         values = self._values(row, answer)
         for name, value in values.items():
             field = field_named(self._model, name)
-            setattr(row, field.attname, _fitting(field, value))
+            setattr(row, field.attname, fitting(field, value))
         return tuple(sorted(values))
 
 
@@ -82,7 +82,7 @@ def _chosen(answer: Any, names: Mapping[str, str]) -> dict[str, Any]:
     return {field: answer[name] for name, field in names.items()}
 
 
-def _fitting(field: Field[Any, Any], value: Any) -> Any:
+def fitting(field: Field[Any, Any], value: Any) -> Any:
     """The value as the field takes it: plain, of its type, and not too long for it."""
     if isinstance(field, BinaryField) and isinstance(value, bytes):
         return value

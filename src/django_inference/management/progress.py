@@ -55,21 +55,37 @@ def watch(console: Console, statuses: Callable[[], list[Status]], timeout: float
 
 
 @contextmanager
-def bar(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how far a transfer is; it is told bytes done, and bytes in all."""
+def bar(
+    console: Console, what: str, words: Callable[[Progress], str] | None = None
+) -> Iterator[Callable[[int, int], None]]:
+    """Show how far something is; it is told what is done, and how much there is in all.
+
+    Args:
+        console: to draw on.
+        what: is being done.
+        words: say it; megabytes when left out.
+    """
     began = said_at = time.monotonic()
+    words = words or in_words
     with Live(console=console, refresh_per_second=10, transient=True) as live:
 
         def told(done: int, total: int) -> None:
             nonlocal said_at
             seconds = time.monotonic() - began
             progress = Progress(stage=what, done=done, total=total, seconds=seconds)
-            live.update(_bar(progress, ""))
+            live.update(_bar(progress, "", words(progress)))
             if not console.is_terminal and time.monotonic() - said_at >= PLAIN:
                 said_at = time.monotonic()
-                console.print(in_words(progress), highlight=False)
+                console.print(words(progress), highlight=False)
 
         yield told
+
+
+def in_rows(progress: Progress) -> str:
+    """As in `filling 1,200 of 50,000 rows, 5 s`."""
+    return (
+        f"{progress.stage} {progress.done:,} of {progress.total:,} rows, {progress.seconds:.0f} s"
+    )
 
 
 def in_words(progress: Progress) -> str:
@@ -89,14 +105,18 @@ def megabytes(count: int) -> str:
 
 def _bars(busy: list[Status]) -> RenderableType:
     return Group(
-        *(_bar(status.progress, status.alias) for status in busy if status.progress is not None)
+        *(
+            _bar(status.progress, status.alias, in_words(status.progress))
+            for status in busy
+            if status.progress is not None
+        )
     )
 
 
-def _bar(progress: Progress, alias: str) -> RenderableType:
+def _bar(progress: Progress, alias: str, said: str) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
     row: list[RenderableType] = [alias] if alias else []
     if progress.total:
         row.append(ProgressBar(total=progress.total, completed=progress.done, width=WIDTH))
-    grid.add_row(*row, in_words(progress))
+    grid.add_row(*row, said)
     return grid

@@ -20,9 +20,12 @@ class Held:
 
     Raises:
         CheckpointError: another run has it.
+        FileNotFoundError: there is no folder for it.
     """
 
     def __init__(self, path: Path) -> None:
+        # The lock would make one, however the name is misspelt.
+        path.parent.stat()
         # Whoever closes a generator may be another thread than the one that began it.
         self._lock = FileLock(f"{path}.lock", thread_local=False)
         try:

@@ -16,11 +16,13 @@ pytest.importorskip("celery")
 HERE = Path(__file__).parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         names = getattr(item, "fixturenames", ())
         if HERE in item.path.parents and {"rabbitmq", "redis"} & {*names}:
             item.add_marker(pytest.mark.servers)
+            if config.getoption("--chaos"):
+                item.add_marker(pytest.mark.timeout(1800))
 
 
 @pytest.fixture(scope="session")

@@ -89,10 +89,17 @@ class Worker:
         """The processes that it has forked."""
         return list(self.process.children())
 
-    def kill(self) -> None:
-        """Kill it with all its children, as an out-of-memory killer or a power cut would."""
+    def kill(self, *, orphans: bool = False) -> None:
+        """Kill it without warning.
+
+        Args:
+            orphans: its children are left to find out; else they are killed with it.
+        """
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+            if orphans:
+                os.kill(self.process.pid, signal.SIGKILL)
+            else:
+                os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(PATIENCE)
 
     def stop(self) -> None:

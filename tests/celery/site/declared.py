@@ -8,7 +8,7 @@ CELERY = "django_inference.backends.celery.CeleryBackend"
 SLOW = "tests.site.functions.slow"
 
 DECLARED: dict[str, dict[str, Any]] = {
-    "slow": {"RUNTIME": SLOW, "OPTIONS": {"max_batch_size": 8, "timeout": 60.0}},
+    "shaken": {"RUNTIME": SLOW, "OPTIONS": {"max_batch_size": 8, "replicas": 2}},
     "aside": {"RUNTIME": SLOW, "JOBS": {"queue": "aside"}, "OPTIONS": {"timeout": 60.0}},
     "queued": {
         "RUNTIME": SLOW,

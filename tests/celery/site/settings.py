@@ -22,6 +22,8 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "django_inference",
     "django_inference.jobs",
+    # Not used here: `tests.tasks.questions` looks into its table.
+    "django_tasks_db",
 ]
 MEDIA_ROOT = FOLDER / "media"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -60,6 +62,7 @@ INFERENCE_JOBS = {
     "REQUEUE_AFTER": float(os.environ.get("SITE_REQUEUE_AFTER", "300")),
     "MAX_ATTEMPTS": 50,
     "BACKOFF": 0.2,
+    "INLINE_LIMIT": 2000,
 }
 
 CELERY_BROKER_URL = os.environ["SITE_BROKER"]

@@ -1,0 +1,110 @@
+"""Workers, hosts and the broker are killed under load: every job ends with one right result."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import pytest
+
+from tests.celery.brokers import Broker
+from tests.celery.office import CeleryOffice, celery_office
+from tests.tasks.test_chaos import kill_host
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+
+
+class Plan(NamedTuple):
+    """How much is done and destroyed.
+
+    Attributes:
+        jobs: that are submitted at once.
+        children: of each of the two workers.
+        pause: seconds between two killed workers.
+        least: workers that have to be killed.
+        requeue_after: seconds after which a job that nobody has begun is enqueued again.
+        patience: seconds for all of it.
+    """
+
+    jobs: int
+    children: int
+    pause: float
+    least: int
+    requeue_after: float
+    patience: float
+
+
+SHORT = Plan(jobs=120, children=2, pause=0.5, least=2, requeue_after=5.0, patience=240.0)
+LONG = Plan(jobs=2_000, children=4, pause=5.0, least=8, requeue_after=20.0, patience=1500.0)
+
+
+@pytest.mark.parametrize("kind", ["rabbitmq", "redis"])
+def test_no_job_is_lost_wrong_or_recorded_twice(kind: str, request: pytest.FixtureRequest) -> None:
+    plan = LONG if request.config.getoption("--chaos") else SHORT
+    broker: Broker = request.getfixturevalue(kind)
+    variables = {"SITE_REQUEUE_AFTER": str(plan.requeue_after)}
+    with celery_office("shaken", broker=broker, **variables) as office:
+        office.ask("watch_records")
+        havoc = Havoc(office, broker, plan)
+        began = time.monotonic()
+        havoc.wreak()
+        seconds = time.monotonic() - began
+        report = office.ask("report")
+    print(f"{kind}: {havoc.jobs} jobs in {seconds:.1f} s; killed: {havoc.killed}; {report}")
+    assert report["wrong"] == []
+    assert report["states"] == {"succeeded": havoc.jobs}
+    # A result was written once for each, whatever was run twice.
+    assert report["records"] == {"1": havoc.jobs}
+
+
+class Havoc:
+    """Jobs, and the killing of those who do them."""
+
+    def __init__(self, office: CeleryOffice, broker: Broker, plan: Plan) -> None:
+        self.jobs = 0
+        self.killed = {"workers": 0, "hosts": 0, "brokers": 0}
+        self._office, self._broker, self._plan = office, broker, plan
+        self._done = 0
+
+    def wreak(self) -> None:
+        """Kill until all is done."""
+        until = time.monotonic() + self._plan.patience
+        for _ in range(2):
+            self._office.employ(self._plan.children)
+        self._submit(self._plan.jobs)
+        while not (is_done := self._office.ask("are_done", self.jobs)) or not self._is_enough:
+            said = self._office.ask("jobs")
+            assert time.monotonic() < until, f"{said}\n{self._office.log}"
+            if is_done:
+                # Few blows on a fast machine prove little: go on until there were enough.
+                self._submit(self._plan.jobs // 3)
+            time.sleep(self._plan.pause)
+            self._strike(self._office.ask("jobs").get("succeeded", 0))
+
+    def _strike(self, done: int) -> None:
+        # Who kills everybody while they still start up waits for ever.
+        if done < self._done + self.jobs // 20:
+            return
+        self._done = done
+        # The other one works on. Every second time the children are left behind.
+        worker = self._office.hired[0]
+        self._office.dismiss(worker, orphans=self.killed["workers"] % 2 == 1)
+        self._office.employ(self._plan.children)
+        self.killed["workers"] += 1
+        # At a third, and at two thirds of what there is to do.
+        if self.killed["hosts"] < 2 and done > self._plan.jobs * (self.killed["hosts"] + 1) // 3:
+            self.killed["hosts"] += kill_host(self._office)
+        if not self.killed["brokers"] and done > self._plan.jobs // 2:
+            self._broker.kill()
+            self._broker.start()
+            self.killed["brokers"] += 1
+
+    @property
+    def _is_enough(self) -> bool:
+        killed = self.killed
+        enough = killed["workers"] >= self._plan.least
+        return enough and killed["hosts"] == 2 and killed["brokers"] == 1
+
+    def _submit(self, count: int) -> None:
+        self._office.ask("submit", count, 0.005)
+        self.jobs += count

@@ -18,11 +18,12 @@ HERE = Path(__file__).parent
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        names = getattr(item, "fixturenames", ())
-        if HERE in item.path.parents and {"rabbitmq", "redis"} & {*names}:
+        if HERE not in item.path.parents:
+            continue
+        if {"broker", "rabbitmq", "redis"} & {*getattr(item, "fixturenames", ())}:
             item.add_marker(pytest.mark.servers)
-            if config.getoption("--chaos"):
-                item.add_marker(pytest.mark.timeout(1800))
+        if config.getoption("--chaos"):
+            item.add_marker(pytest.mark.timeout(1800))
 
 
 @pytest.fixture(scope="session")

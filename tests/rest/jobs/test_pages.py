@@ -118,6 +118,19 @@ def test_a_job_is_cancelled_by_its_page(ada: Client) -> None:
     assert Job.objects.get().state == "cancelled"
 
 
+def test_a_job_that_failed_is_tried_again_by_its_page(ada: Client, dummy: DummyBackend) -> None:
+    dummy.returns(ValueError("odd"))
+    send(ada, b"x")
+    work()
+    assert "Try again" in ada.get(the_page(ada)).content.decode()
+    dummy.returns("well")
+    page = ada.post(the_page(ada), {"action": "retry"}, follow=True).content.decode()
+    assert "Waiting" in page and "Cancel" in page
+    work()
+    page = ada.get(the_page(ada)).content.decode()
+    assert "&quot;well&quot;" in page and "Try again" not in page
+
+
 def test_what_went_wrong_is_told_without_the_servers_secrets(
     ada: Client, dummy: DummyBackend
 ) -> None:

@@ -40,15 +40,23 @@ class SubmitPage(JobPages):
         try:
             self.api.check_body_length(self.api.request)
             self.api.check_throttles(self.api.request)
-            files = request.FILES.getlist("file")
-            if not files:
-                raise ValidationError("Choose a file first.")
-            if len(files) > self.max_files:
-                raise ValidationError(f"At most {self.max_files} files at a time.")
-            jobs = [self.api.submit(Item(self.api.get_item(file, request.POST))) for file in files]
+            jobs = [self.api.submit(Item(item)) for item in self.get_items()]
         except (ValidationError, InvalidInput) as error:
             return self.form(_reasons(error))
         return redirect(self.address_after(jobs))
+
+    def get_items(self) -> list[Any]:
+        """What was chosen; each is to be a job.
+
+        Raises:
+            ValidationError: nothing, or too much.
+        """
+        files = self.request.FILES.getlist("file")
+        if not files:
+            raise ValidationError("Choose a file first.")
+        if len(files) > self.max_files:
+            raise ValidationError(f"At most {self.max_files} files at a time.")
+        return [self.api.get_item(file, self.request.POST) for file in files]
 
     def address_after(self, jobs: list[Job]) -> str:
         """Where a visitor watches what was submitted, as seen from this page."""
@@ -124,9 +132,12 @@ class JobPage(JobsPage):
         return self.live([job], lambda: {"one": self.show(job)})
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Cancel it."""
+        """Cancel it, or run it again where that may help."""
         job = self.get_job()
-        job.cancel()
+        if request.POST.get("action") == "retry":
+            job.retry()
+        else:
+            job.cancel()
         return redirect(request.path)
 
 

@@ -15,6 +15,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "django_inference",
     "django_inference.jobs",
+    "tests.fields.pictures",
     "tests.querysets.gallery",
 ]
 MIDDLEWARE: list[str] = []

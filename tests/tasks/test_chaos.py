@@ -1,0 +1,90 @@
+"""Workers and hosts are killed under load: every job ends with one result, which is right."""
+
+from __future__ import annotations
+
+import time
+
+import psutil
+import pytest
+
+from tests.servers.running import running
+from tests.tasks.conftest import OfficeIn
+from tests.tasks.office import Office, kill
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+
+WORKERS = 3
+
+
+@pytest.mark.parametrize("name", ["sqlite", "postgresql"])
+def test_no_job_is_lost_wrong_or_recorded_twice(
+    office_in: OfficeIn, name: str, request: pytest.FixtureRequest
+) -> None:
+    is_long = request.config.getoption("--chaos")
+    office = office_in(name)
+    office.ask("watch_records")
+    for _ in range(WORKERS):
+        office.hire()
+    havoc = Havoc(office, *((2_000, 5.0, 6) if is_long else (120, 0.5, 3)))
+    began = time.monotonic()
+    havoc.wreak()
+    seconds = time.monotonic() - began
+    report = office.ask("report")
+    print(f"{name}: {havoc.jobs} jobs in {seconds:.1f} s; killed: {havoc.killed}; {report}")
+    assert report["wrong"] == []
+    assert report["states"] == {"succeeded": havoc.jobs}
+    # A result was written once for each, whatever was run twice.
+    assert report["records"] == {"1": havoc.jobs}
+
+
+class Havoc:
+    """Jobs, and the killing of those who do them.
+
+    Args:
+        office: where.
+        jobs: how many are submitted at once.
+        pause: seconds between two killed workers.
+        least: workers that have to be killed.
+    """
+
+    def __init__(self, office: Office, jobs: int, pause: float, least: int) -> None:
+        self.jobs = self._done = 0
+        self.killed = {"workers": 0, "hosts": 0}
+        self._office, self._jobs, self._pause, self._least = office, jobs, pause, least
+
+    def wreak(self) -> None:
+        """Kill until all is done."""
+        until = time.monotonic() + (1500.0 if self._jobs > 1000 else 240.0)
+        self._submit(self._jobs)
+        while not (is_done := self._office.ask("are_done", self.jobs)) or not self._is_enough:
+            assert time.monotonic() < until, self._office.ask("jobs")
+            if is_done:
+                # Few blows on a fast machine prove little: go on until there were enough.
+                self._submit(self._jobs // 3)
+            time.sleep(self._pause)
+            done = self._office.ask("jobs").get("succeeded", 0)
+            # Who kills everybody while they still start up waits for ever.
+            if done < self._done + self._jobs // 20:
+                continue
+            self._done = done
+            self._office.replace(self._office.workers[0])
+            self.killed["workers"] += 1
+            # At a third, and at two thirds of what there is to do.
+            if self.killed["hosts"] < 2 and done > self._jobs * (self.killed["hosts"] + 1) // 3:
+                self.killed["hosts"] += kill_host(self._office)
+
+    @property
+    def _is_enough(self) -> bool:
+        return self.killed["workers"] >= self._least and self.killed["hosts"] == 2
+
+    def _submit(self, count: int) -> None:
+        self._office.ask("submit", count, 0.005)
+        self.jobs += count
+
+
+def kill_host(office: Office) -> int:
+    supervisors = office.site.supervisors()
+    workers = running(office.site.processes(), "django_inference.host.worker")
+    kill([process.pid for process in (*supervisors, *workers)])
+    psutil.wait_procs(supervisors, timeout=30)
+    return len(supervisors)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 
 from tests.celery.brokers import Broker
@@ -28,6 +30,16 @@ class CeleryOffice(Office):
         """Kill a worker, with its children or without them."""
         worker.kill(orphans=orphans)
         self.hired.remove(worker)
+
+    def _start_clerk(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.celery.site.questions"],
+            cwd=self.site.folder,
+            env=self.site.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     @property
     def log(self) -> str:

@@ -114,6 +114,16 @@ def test_progress_is_told_after_each_batch(declare: Declare) -> None:
     assert told == [(3, 7), (6, 7), (7, 7)]
 
 
+@pytest.mark.django_db
+def test_a_mistake_in_every_row_does_not_fill_the_log(
+    declare: Declare, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos(150)
+    filled, _ = fill(declare, output={"y": "doubled"})
+    assert (filled.rows, filled.failed) == (0, 150)
+    assert len(filled.errors) == len(caplog.records) == 100
+
+
 @committed
 def test_what_is_written_stays_when_the_model_fails(declare: Declare) -> None:
     photos(6)

@@ -20,7 +20,7 @@ from django_inference.querysets.writing import Unwritable, Writer
 
 logger = logging.getLogger("django_inference")
 
-#: Errors that are told at the end; each has been logged.
+#: Errors that are logged and told at the end; a mistake in a name may make one of every row.
 ERRORS = 100
 
 
@@ -49,7 +49,7 @@ class Filling:
 
     Attributes:
         options: of each call of the predictor.
-        on_error: is told of rows that cannot be filled; None logs them.
+        on_error: is told of rows that cannot be filled; None logs the first ones.
         position: of a checkpoint, or None.
     """
 
@@ -136,11 +136,12 @@ class Filling:
 
     def _refuse(self, row: Model, error: Exception) -> None:
         self._failed += 1
-        if len(self._errors) < ERRORS:
+        is_told = len(self._errors) < ERRORS
+        if is_told:
             self._errors[row.pk] = str(error)
         if self.on_error is not None:
             self.on_error(row, error)
-        else:
+        elif is_told:
             label = self._model._meta.label
             logger.warning("not filled row=%s pk=%s error=%s", label, row.pk, error)
 

@@ -53,7 +53,7 @@ def predict_queryset(
         priority: of each call.
         progress: is called after each batch with the rows that are done, and all of them.
         on_error: is called with a row that cannot be read, predicted or written, and the
-            error. Such rows are left as they are; without this, they are logged.
+            error. Such rows are left as they are; without this, the first ones are logged.
         checkpoint: a file that keeps the position: a later run goes on behind it. Not needed
             where the queryset leaves out the rows that are done.
 

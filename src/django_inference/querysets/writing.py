@@ -6,12 +6,26 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from django.core.exceptions import ValidationError
-from django.db.models import BinaryField, CharField, Field, JSONField, Model, TextField
+from django.db.models import (
+    BinaryField,
+    BooleanField,
+    CharField,
+    DecimalField,
+    Field,
+    FloatField,
+    IntegerField,
+    JSONField,
+    Model,
+    TextField,
+)
 
 from django_inference.plain import to_plain
 from django_inference.words import nearest
 
 Output: TypeAlias = str | Mapping[str, str] | Callable[[Any, Any], Mapping[str, Any]]
+
+#: Fields that take one value, and not a list of them.
+_SINGLE = (BooleanField, CharField, DecimalField, FloatField, IntegerField, TextField)
 
 
 class Unwritable(ValueError):
@@ -83,7 +97,11 @@ def _chosen(answer: Any, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def fitting(field: Field[Any, Any], value: Any) -> Any:
-    """The value as the field takes it: plain, of its type, and not too long for it."""
+    """The value as the field takes it: plain, of its type, and not too long for it.
+
+    Raises:
+        Unwritable: it is none that the field takes.
+    """
     if isinstance(field, BinaryField) and isinstance(value, bytes):
         return value
     try:
@@ -91,8 +109,11 @@ def fitting(field: Field[Any, Any], value: Any) -> Any:
         if isinstance(field, JSONField):
             return plain
         if isinstance(plain, dict) and len(plain) == 1:
-            # A model with one output is the usual case.
+            # A model with one output is the usual case,
             (plain,) = plain.values()
+        while isinstance(field, _SINGLE) and isinstance(plain, list) and len(plain) == 1:
+            # and so is one that gives each row an axis of its own.
+            (plain,) = plain
         if isinstance(plain, dict | list) and isinstance(field, CharField | TextField):
             raise Unwritable(f"a {type(plain).__name__} does not fit the field {field.name!r}")
         made = field.to_python(plain)

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from demo_run import checks, report
+from demo_run.folder import Photos, submit_folder
 from demo_run.requests import Reply, predict_through_all
 from demo_run.server import Server, StartFailed
 from demo_site.samples import SAMPLES
@@ -63,11 +64,13 @@ def run(console: Console, server: Server, *, is_check: bool) -> list[str]:
     status = report.wait_for_models(console, server)
     rows = ask(server, set(status["web_workers"]))
     report.answers(console, rows)
+    photos = submit_folder(server.port)
+    report.folder(console, photos)
     # Asked again: memory has grown by the first predictions.
     status = server.status()
     report.processes(console, server, status)
     if is_check:
-        return check(server, rows)
+        return check(server, rows, photos)
     console.print(Text.assemble("Open ", (server.url, "bold cyan underline"), "  ·  Ctrl-C stops"))
     while True:
         time.sleep(3600)
@@ -83,13 +86,14 @@ def ask(server: Server, workers: set[int]) -> list[tuple[str, str, list[Reply]]]
     return rows
 
 
-def check(server: Server, rows: list[tuple[str, str, list[Reply]]]) -> list[str]:
+def check(server: Server, rows: list[tuple[str, str, list[Reply]]], photos: Photos) -> list[str]:
     """Return what is wrong with the answers, the pages and the processes."""
     status = server.status()
     workers = set(status["web_workers"])
     found = [] if len(workers) == 2 else [f"{len(workers)} web workers instead of 2"]
     for alias, _, replies in rows:
         found += checks.answers(alias, replies, workers)
+    found += checks.folder(photos)
     found += checks.pages(server.port)
     # Last, since everything above could have brought a framework into a web worker.
     found += checks.processes(server, status)

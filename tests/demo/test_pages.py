@@ -13,6 +13,7 @@ from pytest_django import Settings
 from demo_site import settings as site
 from demo_site.forms import LARGEST_UPLOAD
 from demo_site.machine import web_worker_pids
+from demo_site.samples import FOLDER, folder
 from django_inference import (
     InferenceError,
     InvalidInput,
@@ -24,6 +25,8 @@ from django_inference import (
     predictors,
 )
 from django_inference.backends.dummy import DummyBackend
+from django_inference.jobs.models import Job
+from django_inference.jobs.running import run_job
 
 DUMMY = "django_inference.backends.dummy.DummyBackend"
 
@@ -227,6 +230,49 @@ def test_pages_load_nothing_from_elsewhere_and_run_no_script(client: Client) -> 
         assert " style=" not in page
         assert "http" not in page.replace("http-equiv", "")
         assert "default-src 'none'" in response["Content-Security-Policy"]
+
+
+@pytest.fixture
+def jobs(settings: Settings, db: None) -> None:
+    """The settings of the jobs, whose only worker is the test."""
+    settings.INFERENCE_JOBS = {"ENGINE": "tests.rest.jobs.engines.ByHand"}
+    settings.SESSION_ENGINE = site.SESSION_ENGINE
+    settings.STATIC_URL = "/static/"
+    settings.INSTALLED_APPS = site.INSTALLED_APPS
+
+
+def test_the_sample_folder_is_submitted_at_once_and_its_faces_are_drawn_one_by_one(
+    client: Client, jobs: None
+) -> None:
+    assert f"Submit {len(FOLDER)} sample photos" in client.get("/folder/").content.decode()
+    backend = cast(DummyBackend, predictors["faces"].backend)
+    backend.returns(RESULTS["faces"])
+
+    page = client.post("/folder/", {"sample": "1"}, follow=True).content.decode()
+
+    assert backend.calls == []
+    assert f"0 of {len(FOLDER)} finished" in page and "htmx-2.min.js" in page
+    for done in (1, 2):
+        run_job(Job.objects.unfinished().earliest("created_at").pk)
+        page = client.get("/folder/jobs/").content.decode()
+        assert f"{done} of {len(FOLDER)} finished" in page
+        assert page.count("One face") == page.count('viewBox="0 0 60 40"') == done
+    finished = Job.objects.finished().earliest("created_at")
+    page = client.get(f"/folder/jobs/{finished.pk}/").content.decode()
+    assert "99.9 %" in page and "One face" in page
+    assert finished.inputs == folder()[0]
+
+
+def test_a_visitors_photos_are_not_anothers(client: Client, jobs: None) -> None:
+    photo = SimpleUploadedFile("a.png", folder()[0], "image/png")
+    place = client.post("/folder/", {"file": photo}).headers["Location"]
+    there = f"/folder/{place.removeprefix('./')}"
+
+    assert "script-src 'self'" in client.get(there)["Content-Security-Policy"]
+    for name in ("", "picture.jpg", "result.json"):
+        assert Client().get(there + name).status_code == 404
+    assert client.get(f"{there}picture.jpg").headers["Content-Type"] == "image/jpeg"
+    assert client.get(f"{there}result.json").status_code == 404, "there is none yet"
 
 
 def test_what_a_visitor_sends_cannot_write_into_the_page(client: Client) -> None:

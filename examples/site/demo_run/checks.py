@@ -9,9 +9,10 @@ from typing import Any
 
 import psutil
 
-from demo_run.requests import Reply, Status, multipart, request
+from demo_run.folder import Photos
+from demo_run.requests import Reply, Status, post_form, request
 from demo_run.server import Server
-from demo_site.samples import Upload
+from demo_site.samples import FOLDER, Upload
 
 FRAMEWORKS = ("tensorflow", "onnxruntime")
 #: Which models are allowed to have a framework in memory.
@@ -54,6 +55,20 @@ def _types(data: Any) -> str:
 
 
 CHECKS = {"faces": _faces, "notes": _notes, "types": _types}
+
+
+def folder(photos: Photos) -> Iterator[str]:
+    """Each photo of the sample folder is answered rightly, for its visitor alone."""
+    if photos.finished != len(FOLDER):
+        yield f"{photos.finished} of {len(FOLDER)} photos were answered in time"
+    failed = photos.text.count("job-state failed")
+    if failed:
+        yield f"{failed} jobs failed"
+    faces = [photos.text.count(text) for text in ("One face", "No face")]
+    if faces[0] < 1 or sum(faces) != len(FOLDER):
+        yield f"{faces} photos with one face, and without"
+    if photos.seen_by_others != 404:
+        yield f"another visitor gets HTTP {photos.seen_by_others} for a job"
 
 
 def processes(server: Server, status: Status) -> Iterator[str]:
@@ -113,17 +128,9 @@ def pages(port: int) -> Iterator[str]:
         ("faces", [large], 413, "At most 10 MB"),
         ("types", [noise], 200, "noise.png"),
     ):
-        reply = _post_form(port, alias, uploads)
+        reply, _ = post_form(port, f"/{alias}/", uploads, "upload")
         if reply.status != status or text not in reply.text:
             yield f"form {alias} with {[u.name for u in uploads]}: HTTP {reply.status}"
     for path, status in (("/faces/?sample=nobody", 404), ("/nowhere/", 404)):
         if (found := request(port, "GET", path).status) != status:
             yield f"GET {path}: HTTP {found} instead of {status}"
-
-
-def _post_form(port: int, alias: str, uploads: list[Upload]) -> Reply:
-    form = request(port, "GET", f"/{alias}/")
-    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', form.text)
-    cookie = form.headers.get("set-cookie", "").split(";")[0]
-    body, content_type = multipart(uploads, "upload", csrfmiddlewaretoken=token[1] if token else "")
-    return request(port, "POST", f"/{alias}/", body, Content_Type=content_type, Cookie=cookie)

@@ -13,6 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from demo_run.folder import Photos
 from demo_run.requests import Reply, Status
 from demo_run.server import Server, StartFailed
 
@@ -89,10 +90,21 @@ def _types(data: Any) -> str:
 SAYINGS = {"faces": _faces, "notes": _notes, "types": _types}
 
 
+def folder(console: Console, photos: Photos) -> None:
+    """Print how fast the folder was taken, and when its answers came."""
+    first, last = photos.arrivals[:1], photos.arrivals[-1:]
+    console.print(
+        f"A folder of {photos.finished} photos was submitted in "
+        f"{photos.submitted_in * 1000:.0f} ms; the first answer came after "
+        f"{sum(first):.1f} s, the last after {sum(last):.1f} s.\n"
+    )
+
+
 def processes(console: Console, server: Server, status: Status) -> None:
     """Print every process of the site, with what it is for."""
     table = _table("process", "pid", "memory", "holds")
     rows = [("web worker", pid, "no model") for pid in status["web_workers"]]
+    rows.append(("worker of jobs", server.worker_pid, "no model; runs what the folder submits"))
     rows.append(("model host", status["host"], "no model; starts and watches the others"))
     rows += [
         ("model’s process", model["pid"], f"{alias}, for all the web workers")

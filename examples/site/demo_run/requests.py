@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import secrets
 import time
 from collections.abc import Iterable
@@ -87,6 +88,23 @@ def multipart(uploads: Iterable[Upload], field: str, **fields: str) -> tuple[byt
         parts.append(head.encode() + upload.content + b"\r\n")
     body = b"".join(parts) + f"--{boundary}--\r\n".encode()
     return body, f"multipart/form-data; boundary={boundary}"
+
+
+def post_form(
+    port: int, path: str, uploads: Iterable[Upload] = (), field: str = "file", **fields: str
+) -> tuple[Reply, str]:
+    """Fetch a form and send it, as a browser does; return the reply, and the visitor's cookies."""
+    form = request(port, "GET", path)
+    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', form.text)
+    fields |= {"csrfmiddlewaretoken": token[1] if token else ""}
+    body, content_type = multipart(uploads, field, **fields)
+    cookies = _cookie(form)
+    reply = request(port, "POST", path, body, Content_Type=content_type, Cookie=cookies)
+    return reply, "; ".join(filter(None, (cookies, _cookie(reply))))
+
+
+def _cookie(reply: Reply) -> str:
+    return reply.headers.get("set-cookie", "").split(";")[0]
 
 
 def predict(port: int, alias: str, uploads: list[Upload]) -> Reply:

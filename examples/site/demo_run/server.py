@@ -1,8 +1,9 @@
-"""The site under gunicorn, in processes that leave when the demo does."""
+"""The site under gunicorn, and who runs its jobs, in processes that leave when the demo does."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -29,7 +30,7 @@ class StartFailed(Exception):
 
 
 class Server:
-    """Gunicorn, and the model host that it starts.
+    """Gunicorn, the model host that it starts, and a worker for the jobs of the database.
 
     Args:
         port: on loopback; None for 8000, or a free one where that is taken.
@@ -45,29 +46,30 @@ class Server:
             **os.environ,
             MARK: str(self.folder / "host"),
             "DEMO_BIND": f"127.0.0.1:{self.port}",
+            "DEMO_DATA_DIR": str(self.folder),
+            "DEMO_SECRET_KEY": secrets.token_urlsafe(48),
             "DJANGO_SETTINGS_MODULE": "demo_site.settings",
             # TensorFlow greets every process at length.
             "TF_CPP_MIN_LOG_LEVEL": "2",
         }
         self._gunicorn: subprocess.Popen[bytes] | None = None
+        self._worker: subprocess.Popen[bytes] | None = None
+
+    @property
+    def worker_pid(self) -> int:
+        """The process that runs jobs; 0 while there is none."""
+        return self._worker.pid if self._worker is not None else 0
 
     def start(self, timeout: float = 30.0) -> None:
-        """Start gunicorn and wait until it answers.
+        """Make the database, start gunicorn and the worker, and wait until the site answers.
 
         Raises:
             StartFailed: it does not.
         """
-        with self.log.open("wb") as log:
-            self._gunicorn = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "demo_site.wsgi"],
-                cwd=SITE,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                # Ctrl-C is for the demo, which stops everything in its order.
-                start_new_session=True,
-            )
+        if problems := self._manage(timeout, "migrate", "--verbosity", "0"):
+            raise StartFailed("\n".join(problems))
+        self._gunicorn = self._start("-m", "gunicorn", "demo_site.wsgi")
+        self._worker = self._start("manage.py", "db_worker", "--interval", "0.2")
         end = time.monotonic() + timeout
         while time.monotonic() < end and self._gunicorn.poll() is None:
             try:
@@ -88,11 +90,12 @@ class Server:
         Whatever that is has been killed when this returns.
         """
         started = self.processes()
-        if self._gunicorn is not None and self._gunicorn.poll() is None:
-            self._gunicorn.send_signal(signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                self._gunicorn.wait(timeout)
-        problems = self._stop_host(timeout)
+        for process in (self._gunicorn, self._worker):
+            if process is not None and process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout)
+        problems = self._manage(timeout, "inference_host", "--stop")
         psutil.wait_procs(started, timeout=timeout)
         survivors = self.processes()
         for process in survivors:
@@ -125,11 +128,25 @@ class Server:
         except OSError:
             return f"{log.name} was not written"
 
-    def _stop_host(self, timeout: float) -> list[str]:
-        command = [sys.executable, "manage.py", "inference_host", "--stop"]
+    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=SITE,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C is for the demo, which stops everything in its order.
+                start_new_session=True,
+            )
+
+    def _manage(self, timeout: float, *arguments: str) -> list[str]:
+        """Run a command of the site; return what was wrong with it."""
+        said = " ".join(arguments)
         try:
             done = subprocess.run(
-                command,
+                [sys.executable, "manage.py", *arguments],
                 cwd=SITE,
                 env=self._environment,
                 capture_output=True,
@@ -138,9 +155,9 @@ class Server:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return [f"inference_host --stop did not end in {timeout:.0f} s"]
+            return [f"{said} did not end in {timeout:.0f} s"]
         if done.returncode:
-            return [f"inference_host --stop ended with {done.returncode}: {done.stderr.strip()}"]
+            return [f"{said} ended with {done.returncode}: {done.stderr.strip()}"]
         return []
 
 

@@ -81,6 +81,19 @@ def _files() -> list[Upload]:
     return [*own, *_chord()]
 
 
+#: For those who have no folder of photos at hand: two of these have a face.
+FOLDER = (
+    "astronaut.png", "camera.png", "chelsea.png", "clock_motion.png", "coffee.png", "coins.png",
+    "hubble_deep_field.jpg", "moon.png", "motorcycle_left.png", "motorcycle_right.png",
+    "retina.jpg", "rocket.jpg",
+)  # fmt: skip
+
+
+def folder() -> list[bytes]:
+    """The photos of the sample folder."""
+    return [in_package("skimage", f"data/{name}").read_bytes() for name in FOLDER]
+
+
 SAMPLES: Mapping[str, Mapping[str, Sample]] = {
     "faces": {
         "astronaut": Sample("Astronaut", "one face, and a helmet", _photo("astronaut.png")),

@@ -1,6 +1,7 @@
 """Settings of the demo site. What is worth copying is at the top.
 
-No database, no sessions, no accounts: predictions need none of them.
+Predictions need no database, no sessions and no accounts. Jobs need the first, and a visitor
+finds their own by the second.
 """
 
 from __future__ import annotations
@@ -15,14 +16,24 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 # --- django-inference ------------------------------------------------------------------
 
 INSTALLED_APPS = [
+    # First, since it has templates in the place of those of the jobs.
+    "demo_site",
     "django_inference",
+    # Predictions that are made sometime, whatever dies meanwhile: rows in the database.
+    "django_inference.jobs",
+    # What runs them: `manage.py db_worker`. A site with Celery has that instead.
+    "django_tasks_db",
+    # Their pages follow them without being loaded again; without it, they come again.
+    "django_htmx",
+    # A job may have an owner, and owners are users.
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
     "rest_framework",
     # The description of the API, and its page: scripts and styles come from the second app,
     # not from elsewhere.
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django.contrib.staticfiles",
-    "demo_site",
 ]
 
 MIDDLEWARE = [
@@ -31,6 +42,8 @@ MIDDLEWARE = [
     "django_inference.middleware.InferenceMiddleware",
     "demo_site.middleware.DemoMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    # By which a visitor is known: nobody else sees their jobs.
+    "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -70,6 +83,17 @@ INFERENCE = {
     },
 }
 
+# What carries jobs from the web workers to those who run them: here a table of the database.
+TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+INFERENCE_JOBS = {
+    # Photos are longer than what is kept in a row: they are files of a storage, with names that
+    # nobody guesses. Nothing but the pages and the endpoints of a job gives them out.
+    "INLINE_LIMIT": 64 * 1024,
+    "STORAGE": "jobs",
+    # Days, for `manage.py inference_jobs prune`.
+    "RETENTION": 1,
+}
+
 INFERENCE_HOST = {
     # The socket, lock and log of the model host. None picks a folder for this user and
     # project; the demo sets its own, so that it cannot meet another host of yours.
@@ -81,8 +105,34 @@ INFERENCE_HOST = {
 
 # --- The rest of Django ----------------------------------------------------------------
 
-# Nothing here is signed with it. A site of your own reads its key from the environment.
-SECRET_KEY = "of the demo only, which signs nothing"
+# What the site keeps: the demo has a folder of its own, which goes when the demo does.
+DATA_DIR = Path(os.environ.get("DEMO_DATA_DIR", BASE_DIR))
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": DATA_DIR / "demo.sqlite3",
+        # For several processes that write: each waits for its turn, and readers for nobody.
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+        },
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "jobs": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": DATA_DIR / "jobs"},
+    },
+}
+SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+
+# It signs the sessions: the demo makes one for itself. A site of your own reads its key from
+# the environment likewise, and has no other.
+SECRET_KEY = os.environ.get("DEMO_SECRET_KEY") or "for a demo on the loopback interface only"
 DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 
@@ -100,7 +150,8 @@ LANGUAGE_CODE = "en-gb"
 USE_I18N = False
 TIME_ZONE = "UTC"
 
-# The API is open, as the pages are: without accounts there is nobody to ask for.
+# The API is open, as the pages are: without accounts there is nobody to ask for. A visitor
+# is known by their session alone.
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.AllowAny"],

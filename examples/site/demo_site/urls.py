@@ -7,7 +7,7 @@ from django.urls import include, path
 from django.views.generic import TemplateView
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
-from demo_site import views
+from demo_site import folder, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -15,8 +15,15 @@ urlpatterns = [
     path("notes/", views.Notes.as_view(), name="notes"),
     path("types/", views.Types.as_view(), name="types"),
     path("samples/<slug:alias>/<slug:name>", views.sample_file, name="sample"),
+    # A folder of photos, each a job of its own; whoever submits them may close the browser.
+    path("folder/", folder.Folder.as_view(), name="folder"),
+    path("folder/jobs/", folder.FolderJobs.as_view(), name="folder-jobs"),
+    path("folder/jobs/<uuid:id>/", folder.FolderJob.as_view()),
+    path("folder/jobs/<uuid:id>/picture.jpg", folder.FolderPicture.as_view()),
+    path("folder/jobs/<uuid:id>/result.json", folder.result),
     # The same models for programs: JSON, uploads, raw bytes or arrays in, JSON or arrays out.
     path("api/", include("django_inference.rest.urls")),
+    path("api/", include("django_inference.rest.jobs.urls")),
     # And for programs that were written for Triton, KServe, MLServer or TensorFlow Serving.
     path("", include("django_inference.rest.open_inference.urls")),
     path("", include("django_inference.rest.tensorflow_serving.urls")),

@@ -90,11 +90,11 @@ class Server:
         Whatever that is has been killed when this returns.
         """
         started = self.processes()
-        for process in (self._gunicorn, self._worker):
-            if process is not None and process.poll() is None:
-                process.send_signal(signal.SIGTERM)
+        for child in (self._gunicorn, self._worker):
+            if child is not None and child.poll() is None:
+                child.send_signal(signal.SIGTERM)
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout)
+                    child.wait(timeout)
         problems = self._manage(timeout, "inference_host", "--stop")
         psutil.wait_procs(started, timeout=timeout)
         survivors = self.processes()

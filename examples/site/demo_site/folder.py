@@ -35,8 +35,8 @@ class Folder(SubmitPage):
         return super().page(samples=len(FOLDER), **context)
 
 
-class FacesDrawn:
-    """Draws the faces in the browser, over the photo."""
+class FolderJobs(JobsPage):
+    """All photos of one visitor, with their faces drawn in the browser."""
 
     alias = "faces"
     title = Folder.title
@@ -44,17 +44,13 @@ class FacesDrawn:
 
     def show(self, job: Job) -> Shown:
         """The boxes and landmarks, beside what there is to say of any job."""
-        shown: Shown = super().show(job)  # type: ignore[misc]
+        shown = super().show(job)
         if shown.result is not None:
             shown.extra = drawing.overlay(shown.result)
         return shown
 
 
-class FolderJobs(FacesDrawn, JobsPage):
-    """All photos of one visitor."""
-
-
-class FolderJob(FacesDrawn, JobPage):
+class FolderJob(FolderJobs, JobPage):
     """One of them."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import sys
@@ -9,7 +10,9 @@ from collections import Counter
 from typing import Any
 
 import django
+from django.apps import apps
 from django.db import connection, connections
+from django.utils import timezone
 
 #: Longer than `INLINE_LIMIT`: such inputs and results are files.
 LONG = 3000
@@ -135,6 +138,25 @@ def tasks() -> list[dict[str, Any]]:
 
     names = ("status", "queue_name", "priority", "task_path")
     return list(DBTaskResult.objects.order_by("-priority").values(*names))
+
+
+def claim_tasks(status: str = "READY") -> int:
+    """Leave the tasks as a worker does that has claimed them, and has died an hour ago."""
+    from django_tasks_db.models import DBTaskResult
+
+    hour_ago = timezone.now() - datetime.timedelta(hours=1)
+    # So their jobs have ended an hour ago, too, if they have.
+    Job = apps.get_model("django_inference_jobs.Job")
+    Job.objects.exclude(finished_at=None).update(finished_at=hour_ago)
+    tasks = DBTaskResult.objects.filter(status=status)
+    return tasks.update(status="RUNNING", started_at=hour_ago, finished_at=None)
+
+
+def are_tasks(statuses: dict[str, int]) -> bool:
+    """Whether there are so many tasks of each status."""
+    from django_tasks_db.models import DBTaskResult
+
+    return Counter(DBTaskResult.objects.values_list("status", flat=True)) == statuses
 
 
 def cancel(value: int) -> bool:

@@ -37,15 +37,19 @@ def test_workers_look_for_what_was_lost_while_nobody_asks(office_in: OfficeIn, n
         office.ask("submit_and_die")
     assert office.ask("jobs") == {"waiting": 1}
     assert office.ask("tasks") == []
-    # And a worker dies amid a job, which would take ten minutes.
+    # A worker dies between its two claims: of the task, and of the job.
+    office.ask("submit", 1)
+    assert office.ask("claim_tasks") == 1
+    # And one dies amid a job, which would take ten minutes.
     office.ask("submit", 1, 600.0)
     worker = office.hire()
     office.wait_until("is_running")
     office.ask("hurry")
     office.replace(worker)
-    # Nothing is submitted, awaited or run meanwhile: the worker itself has to look for both.
-    office.wait_until("are_done", 2)
-    report = office.ask("report")
-    assert report["wrong"] == []
-    # The task of the dead worker does not stay behind as one that runs.
-    assert report["tasks"] == {"FAILED": 1, "SUCCESSFUL": 2}
+    # Nothing is submitted, awaited or run meanwhile: the worker itself has to look for them.
+    office.wait_until("are_done", 3)
+    assert office.ask("report")["wrong"] == []
+    # No task of a dead worker stays behind as one that runs.
+    office.wait_until("are_tasks", {"FAILED": 2, "SUCCESSFUL": 3})
+    assert office.ask("claim_tasks", "SUCCESSFUL") == 3
+    office.wait_until("are_tasks", {"FAILED": 5})

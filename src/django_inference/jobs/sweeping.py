@@ -16,6 +16,7 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 
 from django_inference.conf import jobs_settings
+from django_inference.jobs.engines import engine
 from django_inference.jobs.outbox import sweep_sometimes
 
 logger = logging.getLogger("django_inference.jobs")
@@ -46,6 +47,7 @@ def _sweep() -> None:
     pause = threading.Event()
     while not pause.wait(jobs_settings().sweep_interval):
         try:
+            engine().recover()
             # The worker's own thread sweeps, too, after each job.
             sweep_sometimes(limit=1000)
         except Exception:

@@ -47,5 +47,11 @@ class BaseEngine(ABC):
             EngineUnavailable: the queue does not take it, said within two seconds.
         """
 
+    def recover(self) -> None:
+        """Have those queued jobs swept up at once that the queue knows to be lost.
+
+        Called now and then by workers that sweep while they have nothing to do.
+        """
+
     def revoke(self, job: Job) -> None:
         """Take it back from the queue, as far as the queue can. It is not run anyhow."""

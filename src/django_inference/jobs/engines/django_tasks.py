@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.core.checks import CheckMessage, Error, Warning
+from django.db.models import Q
 from django.utils import timezone
 
 from django_inference.conf import InvalidPredictor, jobs_settings
 from django_inference.exceptions import EngineUnavailable
 from django_inference.jobs.engines.base import BaseEngine
+from django_inference.jobs.models import Job
 from django_inference.jobs.running import run_job as run
 from django_inference.jobs.settings import predictor_jobs
+from django_inference.jobs.states import UNFINISHED, JobState
 from django_inference.registry import predictors
 from django_inference.specs import NORMAL
 from django_inference.words import nearest
@@ -25,8 +28,6 @@ from django_inference.words import nearest
 if TYPE_CHECKING:
     from django.tasks import TaskContext, task, task_backends
     from django.tasks.base import Task
-
-    from django_inference.jobs.models import Job
 else:
     try:
         from django.tasks import task, task_backends
@@ -42,11 +43,13 @@ else:
 DEFAULT = "default"
 #: Django allows -100 to 100; a site's own tasks may come between these.
 PRIORITY_STEP = 10
+#: How many tasks are looked at, at the most, to find those of dead workers.
+MOST_TASKS = 1000
 #: How a task ends that no worker will end.
 _WITHDRAWN = {
     "status": "FAILED",
     "exception_class_path": "django_inference.exceptions.InferenceError",
-    "traceback": "Withdrawn: the job was cancelled, or is handed out once more.",
+    "traceback": "Withdrawn: its job has ended, or is handed out once more.",
 }
 
 
@@ -97,12 +100,30 @@ class DjangoTasksEngine(BaseEngine):
         One whose worker has died would stay `RUNNING` for ever. A worker that lives has the
         last word, and says how its task has ended.
         """
-        if not job.engine_id or not _is_a_table(self.alias):
+        if job.engine_id and _is_a_table(self.alias):
+            _withdraw(job.engine_id)
+
+    def recover(self) -> None:
+        """Find the tasks whose worker has died before it began with the job, or just after it.
+
+        Either takes a moment in a worker that lives; here a whole lease has passed.
+        """
+        if not _is_a_table(self.alias):
             return
         from django_tasks_db.models import DBTaskResult
 
-        unfinished = DBTaskResult.objects.filter(pk=job.engine_id, status__in=("READY", "RUNNING"))
-        unfinished.update(finished_at=timezone.now(), **_WITHDRAWN)
+        now = timezone.now()
+        late = now - datetime.timedelta(seconds=jobs_settings().lease)
+        running = DBTaskResult.objects.filter(
+            status="RUNNING", backend_name=self.alias, task_path=run_job.module_path
+        )
+        for task in running.filter(started_at__lt=late).order_by("started_at")[:MOST_TASKS]:
+            jobs = Job.objects.filter(pk=task.args_kwargs["args"][0])
+            untouched = jobs.filter(state=JobState.QUEUED, engine_id=str(task.pk))
+            if untouched.update(available_at=now):
+                continue
+            if not jobs.filter(Q(state__in=UNFINISHED) | Q(finished_at__gte=late)).exists():
+                _withdraw(str(task.pk))
 
 
 def _alias() -> str:
@@ -113,6 +134,14 @@ def _any_queue(alias: str) -> str:
     """One that the backend has: a task names one from the beginning, and gets another later."""
     queues = task_backends[alias].queues if alias in task_backends.settings else ()
     return DEFAULT if not queues or DEFAULT in queues else min(queues)
+
+
+def _withdraw(task: str) -> None:
+    """End a task that is ready or running, without a word to the worker, should there be one."""
+    from django_tasks_db.models import DBTaskResult
+
+    unfinished = DBTaskResult.objects.filter(pk=task, status__in=("READY", "RUNNING"))
+    unfinished.update(finished_at=timezone.now(), **_WITHDRAWN)
 
 
 def _task(alias: str, job: Job, delay: float) -> Task[[str], None]:

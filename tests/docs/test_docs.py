@@ -26,6 +26,7 @@ from tests.docs.project import Project
 TUTORIAL = "docs/tutorial/first-model.md"
 FROM_NOTHING = ("README.md", TUTORIAL)
 
+CELERY = "docs/how-to/celery.md"
 FETCH = "docs/how-to/fetch-models.md"
 HTTP = "docs/how-to/serve-over-http.md"
 SHAPE = "docs/how-to/shape-your-api.md"
@@ -40,6 +41,7 @@ ONLY_PARSED = {
     "ini": "units of systemd, programs of supervisord, configuration of uWSGI: none runs here",
     "yaml": "objects of Kubernetes",
     "json": "an answer, shown",
+    (CELERY, "shell"): "starts workers with a broker, as tests/celery does",
     (FETCH, "shell"): "pushes into a Redis, as tests/management/test_push.py does",
     (HTTP, "python"): "run by tests/rest/test_how_to.py",
     (HTTP, "shell"): "asks models that the page takes for given",

@@ -11,6 +11,7 @@ import pytest
 
 from django_inference import exceptions, runtimes
 from django_inference.backends.base import BackendOptions
+from django_inference.backends.celery import CeleryOptions
 from django_inference.backends.dummy import DummyOptions
 from django_inference.backends.host import HostOptions
 from django_inference.backends.local import LocalBackend
@@ -88,7 +89,8 @@ def test_every_option_of_every_backend() -> None:
     # It has a row of its own, with the default of the other backends.
     assert far.pop("preload") == "False"
     near = fields(BackendOptions) | fields(HostOptions) | fields(DummyOptions)
-    assert said == far | near | {
+    queued = {name: value.replace("'", '"') for name, value in fields(CeleryOptions).items()}
+    assert said == queued | far | near | {
         "endpoints": NO_DEFAULT,
         "signature_name": '"serving_default"',
     }

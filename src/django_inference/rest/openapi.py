@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.apps import apps
 from drf_spectacular.extensions import OpenApiViewExtension
 
 from django_inference.rest.openapi_operations import IndexSchema, PredictorSchema
@@ -52,6 +53,23 @@ class _PredictionViews(OpenApiViewExtension):  # type: ignore[no-untyped-call]
 
     def view_replacement(self) -> Any:
         return type(self.target.__name__, (self.target,), _as_ours(PredictorSchema()))
+
+
+class _JobViews(OpenApiViewExtension):  # type: ignore[no-untyped-call]
+    target_class = "django_inference.rest.jobs.mixin.JobMixin"
+    match_subclasses = True
+    priority = 1  # they are views of predictions as well
+
+    @classmethod
+    def _matches(cls, target: Any) -> bool:
+        # Without the app of the jobs there is nothing that could be imported.
+        has_jobs = apps.is_installed("django_inference.jobs")
+        return has_jobs and bool(super()._matches(target))
+
+    def view_replacement(self) -> Any:
+        from django_inference.rest.jobs.openapi import JobSchema
+
+        return type(self.target.__name__, (self.target,), _as_ours(JobSchema()))
 
 
 class _IndexViews(OpenApiViewExtension):  # type: ignore[no-untyped-call]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ DUMMY = "django_inference.backends.dummy.DummyBackend"
 
 
 @pytest.fixture
-def dummy(settings: Settings) -> Iterator[DummyBackend]:
+def dummy(settings: Settings, tmp_path: Path) -> Iterator[DummyBackend]:
     """A site with jobs of `detector`, which answers with what it is asked."""
     settings.MIDDLEWARE = [
         "django.contrib.sessions.middleware.SessionMiddleware",
@@ -26,6 +27,7 @@ def dummy(settings: Settings) -> Iterator[DummyBackend]:
     ]
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
     settings.STATIC_URL = "/static/"
+    settings.MEDIA_ROOT = tmp_path
     settings.INFERENCE_JOBS = {"ENGINE": "tests.rest.jobs.engines.ByHand"}
     settings.INFERENCE = {"detector": {"BACKEND": DUMMY}, "classifier": {"BACKEND": DUMMY}}
     settings.ROOT_URLCONF = (

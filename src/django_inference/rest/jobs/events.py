@@ -36,6 +36,7 @@ class EventsView(JobMixin):
     """
 
     name = "Events"
+    asks = "events"
     description = (
         "GET sends an event `state` each time that there is anything new of the job, and `end` "
         "when it is finished, each with what GET of the job answers."

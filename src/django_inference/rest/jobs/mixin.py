@@ -27,6 +27,8 @@ class JobMixin(PredictionMixin):
     """
 
     id_url_kwarg: str = "id"
+    #: What a GET is for, in the OpenAPI document.
+    asks: str = "job"
 
     # What a subclass overrides.
 

@@ -54,6 +54,7 @@ class JobsView(JobMixin):
     """
 
     name = "Jobs"
+    asks = "jobs"
     description = (
         "POST what a prediction takes. The answer is 202 at once, and says in Location where to "
         "look; the model may be loading, busy or away meanwhile. GET lists your own jobs."
@@ -189,6 +190,7 @@ class ResultView(JobMixin):
     """GET answers what the prediction would have answered, in any form that it could."""
 
     name = "Result"
+    asks = "result"
     description = "GET answers what the prediction would have answered, in any of its forms."
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from django_inference.backends.degraded import degraded
     from django_inference.conf import InvalidPredictor
     from django_inference.exceptions import (
+        CheckpointError,
         EngineUnavailable,
         InferenceError,
         InvalidInput,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from django_inference.tensors import Signature, TensorSpec
 
 __all__ = [
+    "CheckpointError",
     "EngineUnavailable",
     "InferenceError",
     "InvalidInput",

@@ -21,6 +21,7 @@ from django_inference.conf import PredictorSettings, RestSettings, ServeSettings
 from django_inference.grpc.services import SERVICERS
 from django_inference.handle import Predictor
 from django_inference.management.commands.inference import Command
+from django_inference.management.commands.inference_fill import Command as FillCommand
 from django_inference.management.commands.inference_host import Command as HostCommand
 from django_inference.management.commands.inference_serve import Command as ServeCommand
 from django_inference.registry import Predictors
@@ -199,6 +200,25 @@ def test_every_option_of_the_host_command() -> None:
     flags -= {flag for option in inherited for flag in option.option_strings}
     assert flags == {"--stop"}
     assert all(f"`{flag}`" in page("commands") for flag in flags)
+
+
+def test_every_option_of_the_fill_command() -> None:
+    text = part(page("commands"), "## `manage.py inference_fill`")
+    own = FillCommand().create_parser("manage.py", "inference_fill")._actions
+    inherited = Command().create_parser("manage.py", "inference")._actions
+    flags = {flag for option in own for flag in option.option_strings}
+    flags -= {flag for option in inherited for flag in option.option_strings}
+    assert {row[0].strip("`") for row in rows(text)} == flags
+
+
+def test_every_keyword_of_map() -> None:
+    text = part(page("predictors"), "### `map(items, *, …)`, `amap`")
+    keywords = inspect.signature(Predictor.map).parameters.values()
+    assert documented(text) == {
+        keyword.name: _written(keyword.default)
+        for keyword in keywords
+        if keyword.kind is keyword.KEYWORD_ONLY
+    }
 
 
 def test_every_option_of_the_serve_command_and_every_service() -> None:

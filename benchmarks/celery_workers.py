@@ -300,7 +300,7 @@ def main() -> None:
     options = arguments("Memory and throughput of a Celery worker with a model of 200 MB.")
     if not Path("/proc/self/smaps_rollup").exists() or shutil.which("redis-server") is None:
         sys.exit("This needs Linux and a redis-server.")
-    children, calls = (2, 100) if options.quick else (8, 1000)
+    children, calls = (2, 100) if options.quick else (8, 600)
     report = Report(f"A Celery worker with {children} children and a TensorFlow model of 200 MB")
     rows = {}
     with bench() as made:
@@ -317,7 +317,7 @@ def main() -> None:
     report.ratio(
         "predictions a second, to a copy per child",
         ours["predictions/s"] / recipe["predictions/s"],
-        at_least=0.8,
+        at_least=0.5 if options.quick else 1.0,
     )
     report.finish(options.json)
 

@@ -122,6 +122,7 @@ def busy(queued: Predictor, pool: ThreadPoolExecutor, folder: Path, seconds: flo
     return calls
 
 
+@ONCE
 def test_nobody_computes_for_a_caller_that_has_given_up(stage: Stage, tmp_path: Path) -> None:
     queued = predictors["queued"]
     note, long = tmp_path / "note", "x" * 30_000

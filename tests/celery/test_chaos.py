@@ -22,6 +22,8 @@ class Plan(NamedTuple):
         seconds: that each takes.
         children: of each of the two workers.
         pause: seconds between two killed workers.
+        stride: jobs that have to be done between them: who kills everybody while they still
+            start up waits for ever.
         least: workers that have to be killed.
         requeue_after: seconds after which a job that nobody has begun is enqueued again.
         patience: seconds for all of it.
@@ -31,17 +33,14 @@ class Plan(NamedTuple):
     seconds: float
     children: int
     pause: float
+    stride: int
     least: int
     requeue_after: float
     patience: float
 
 
-SHORT = Plan(
-    jobs=120, seconds=0.1, children=2, pause=0.5, least=2, requeue_after=5.0, patience=240.0
-)
-LONG = Plan(
-    jobs=2_000, seconds=0.2, children=4, pause=5.0, least=8, requeue_after=20.0, patience=1500.0
-)
+SHORT = Plan(90, 0.1, 2, pause=0.5, stride=12, least=3, requeue_after=5.0, patience=240.0)
+LONG = Plan(2_000, 0.2, 4, pause=5.0, stride=100, least=8, requeue_after=20.0, patience=1500.0)
 
 
 @pytest.mark.parametrize("kind", ["rabbitmq", "redis"])
@@ -85,8 +84,7 @@ class Havoc:
                 self._submit(self._plan.jobs // 3)
             time.sleep(self._plan.pause)
             said = self._office.ask("jobs")
-            # Who kills everybody while they still start up waits for ever.
-            if said.get("running") and said.get("succeeded", 0) > self._done + self.jobs // 20:
+            if said.get("running") and said.get("succeeded", 0) > self._done + self._plan.stride:
                 self._strike(said["succeeded"])
 
     def _strike(self, done: int) -> None:

@@ -19,6 +19,8 @@ STATUS = {
     "ModelCrashed": 500,
     "PredictionFailed": 500,
     "RemoteError": 502,
+    "JobCancelled": 409,
+    "EngineUnavailable": 503,
 }
 
 

@@ -22,6 +22,7 @@ from django_inference import checks
 from django_inference.backends import loading
 from django_inference.backends.base import BackendOptions, BaseBackend
 from django_inference.conf import PredictorSettings
+from tests.jobs.carriers import KEEPING
 
 ROOT = Path(__file__).parents[2]
 DUMMY = "django_inference.backends.dummy.DummyBackend"
@@ -29,6 +30,7 @@ LOCAL = "django_inference.backends.local.LocalBackend"
 OPEN_INFERENCE = "django_inference.backends.open_inference.OpenInferenceBackend"
 TENSORFLOW = "django_inference.backends.tensorflow_serving.TensorFlowServingBackend"
 MIDDLEWARE = "django_inference.middleware.InferenceMiddleware"
+FILES = "django.core.files.storage.FileSystemStorage"
 
 MODELS = """
 from __future__ import annotations
@@ -162,6 +164,8 @@ def problems(
     *,
     host: Any = None,
     serve: Any = None,
+    jobs: Any = None,
+    storages: Any = None,
     middleware: list[str] | None = None,
     caches: Any = None,
     missing: str | None = None,
@@ -174,6 +178,8 @@ def problems(
             INFERENCE={} if predictors is None else predictors,
             INFERENCE_HOST={} if host is None else host,
             INFERENCE_SERVE={} if serve is None else serve,
+            INFERENCE_JOBS=settings.INFERENCE_JOBS if jobs is None else jobs,
+            STORAGES=settings.STORAGES if storages is None else storages,
             MIDDLEWARE=[MIDDLEWARE] if middleware is None else middleware,
             CACHES=settings.CACHES if caches is None else caches,
         ),
@@ -326,6 +332,18 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "E054": {"predictors": remote(tls_key=__file__)},
     "E055": {"predictors": remote(token_from="shop.models.nobody")},
     "E056": {"predictors": remote(tls_ca="/nowhere/ca.pem")},
+    "E060": {"jobs": ["django_inference.jobs.engines.celery.CeleryEngine"]},
+    "E061": {"jobs": {"ENGINE": KEEPING, "LEASES": 15}},
+    "E062": {"jobs": {"ENGINE": KEEPING, "LEASE": 0}},
+    "E063": {"predictors": {"detector": {"JOBS": {"que": "slow"}}}},
+    "E064": {"predictors": {"detector": {"JOBS": {"timeout": "long"}}}},
+    "E065": {"jobs": {"ENGINE": "pathlib.Path"}},
+    "E066": {"jobs": {"ENGINE": KEEPING, "ENGINE_OPTIONS": {"app": "shop"}}},
+    "E067": {"jobs": {"ENGINE": KEEPING, "STORAGE": "defualt"}},
+    "W060": {
+        "jobs": {"ENGINE": KEEPING},
+        "storages": {"default": {"BACKEND": FILES, "OPTIONS": {"location": ""}}},
+    },
     "W006": {"predictors": remote(token="t", endpoints=["http://models:8000"])},
     "W007": {
         "predictors": {"detector": {**remote()["detector"], "RUNTIME": "shop.models.anything"}}
@@ -334,10 +352,38 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "W001": {"predictors": {"detector": {}}, "middleware": []},
 }
 
+#: Of Celery, of columns and of Django's tasks: their own tests make these mistakes.
+ELSEWHERE = [
+    *("E075", "E076", "E077", "E078", "E079"),
+    *("E080", "E081", "E082", "E083", "W080"),
+    *("E090", "E091", "W090"),
+]
+
 
 @pytest.mark.parametrize(("number", "mistake"), MISTAKES.items())
 def test_each_mistake_is_reported_under_its_id(number: str, mistake: dict[str, Any]) -> None:
     assert f"django_inference.{number}" in [message.id for message in problems(**mistake)]
+
+
+def test_each_mistake_in_the_settings_of_jobs_is_said() -> None:
+    said = [
+        f"{number_of(message)} {message.msg} {message.hint or ''}".rstrip()
+        for message in problems(
+            jobs={
+                "ENGINE": "django_inference.jobs.engines.celry.CeleryEngine",
+                "STORAGE": "defualt",
+                "MAX_ATEMPTS": 3,
+                "LEASE": "long",
+            }
+        )
+    ]
+    assert said == [
+        "E061 INFERENCE_JOBS has no key 'MAX_ATEMPTS'. Did you mean 'MAX_ATTEMPTS'?",
+        "E062 INFERENCE_JOBS['LEASE']: expected float, given 'long' (str).",
+        "E067 INFERENCE_JOBS['STORAGE']: STORAGES has no 'defualt'. Did you mean 'default'?",
+        "E065 INFERENCE_JOBS['ENGINE']: 'django_inference.jobs.engines.celry.CeleryEngine' cannot "
+        "be imported: No module named 'django_inference.jobs.engines.celry'.",
+    ]
 
 
 def test_the_table_lists_each_id_once_and_no_other() -> None:
@@ -349,7 +395,7 @@ def test_the_table_lists_each_id_once_and_no_other() -> None:
         for number in re.findall(r"(?<!noqa: )\b[EW]\d{3}\b", file.read_text())
     }
     assert len(listed) == len(set(listed))
-    assert set(listed) == used == set(MISTAKES)
+    assert set(listed) == used == {*MISTAKES, *ELSEWHERE}
 
 
 @pytest.mark.parametrize(
@@ -864,6 +910,7 @@ def test_the_checks_are_registered_under_their_tag() -> None:
         "check_backends",
         "check_host",
         "check_serve",
+        "check_jobs",
         "check_middleware",
         "check_rest",
     }

@@ -131,8 +131,8 @@ def test_a_link_to_the_current_release_of_a_model_stays_a_link(tmp_path: Path) -
         ),
         (
             {"COLOUR": "red"},
-            "INFERENCE['detector'] has no key 'COLOUR'. It takes BACKEND, GOLDEN, MODEL, OPTIONS, "
-            "REST, RUNTIME, RUNTIME_OPTIONS, SHA256, TRUSTED.",
+            "INFERENCE['detector'] has no key 'COLOUR'. It takes BACKEND, GOLDEN, JOBS, MODEL, "
+            "OPTIONS, REST, RUNTIME, RUNTIME_OPTIONS, SHA256, TRUSTED.",
         ),
         (
             {"MODEL": 3},

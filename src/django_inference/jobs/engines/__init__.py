@@ -25,7 +25,7 @@ def engine() -> BaseEngine:
         with _lock:
             if _made is None:
                 settings = jobs_settings()
-                _made = _construct(engine_class(settings), settings)
+                _made = construct(engine_class(settings), settings)
     return _made
 
 
@@ -51,7 +51,12 @@ def reset(*, setting: str, **kwargs: Any) -> None:
         _made = None
 
 
-def _construct(kind: type[BaseEngine], settings: JobsSettings) -> BaseEngine:
+def construct(kind: type[BaseEngine], settings: JobsSettings) -> BaseEngine:
+    """Make the engine.
+
+    Raises:
+        InvalidPredictor: its options do not fit.
+    """
     try:
         return kind(**settings.engine_options)
     except TypeError as error:

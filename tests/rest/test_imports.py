@@ -15,6 +15,8 @@ def test_the_view_is_imported_without_numpy_and_the_app_without_the_rest_framewo
         "print('rest_framework.views' in sys.modules)\n"
         "import django_inference.rest.urls\n"
         "import django_inference.rest.async_urls\n"
+        "import django_inference.rest.jobs.async_urls\n"
+        "import django_inference.rest.jobs.pages.urls\n"
         "print('rest_framework.views' in sys.modules)\n"
         "print([name for name in ('numpy', 'PIL', 'drf_spectacular') if name in sys.modules])\n"
     )

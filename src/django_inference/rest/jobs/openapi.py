@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from drf_spectacular.utils import OpenApiParameter
 
@@ -60,7 +60,7 @@ _SUMMARIES = {
     "result": "Result of a job",
     "events": "Events of a job",
 }
-_PARAMETERS = {
+_PARAMETERS: dict[str, list[tuple[str, Literal["header", "query"], str]]] = {
     "submit": [("Idempotency-Key", "header", "Of two equal ones, the second makes no job.")],
     "list": [
         ("state", "query", "Only jobs in this state."),
@@ -95,7 +95,7 @@ class JobSchema(PredictorSchema):
         """The view's own text."""
         return str(self.view.get_description() or "")
 
-    def get_override_parameters(self) -> list[OpenApiParameter]:
+    def get_override_parameters(self) -> list[Any]:
         """Headers, and what narrows a list."""
         return [
             OpenApiParameter(name, str, place, description=text)

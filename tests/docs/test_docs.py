@@ -35,6 +35,7 @@ OPEN_INFERENCE = "docs/how-to/open-inference.md"
 TENSORFLOW = "docs/how-to/tensorflow-serving.md"
 PRODUCTION = "docs/how-to/run-in-production.md"
 SERVE = "docs/how-to/run-a-model-server.md"
+TASKS = "docs/how-to/django-tasks.md"
 
 #: What is not run but only parsed: by language, or by page and language, and why.
 ONLY_PARSED = {
@@ -52,6 +53,7 @@ ONLY_PARSED = {
     (OPEN_INFERENCE, "shell"): "needs a client that tests/servers/test_open_inference.py runs",
     (TENSORFLOW, "shell"): "needs stubs that tests/grpc/test_tensorflow_stubs.py runs",
     (SERVE, "shell"): "listens for other machines, with certificates that the page takes for given",
+    (TASKS, "shell"): "workers that stay, as tests/tasks runs them",
     (PRODUCTION, "shell"): "starts containers of an image that the page takes for given",
 }
 

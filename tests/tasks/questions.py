@@ -18,11 +18,12 @@ from django.utils import timezone
 LONG = 3000
 
 
-def submit(count: int, seconds: float = 0.0) -> list[str]:
-    """Submit numbers; every tenth one in company of a long text."""
+def submit(count: int, seconds: float = 0.0, first: int = 0) -> list[str]:
+    """Submit so many numbers; every tenth one as a long text."""
     from django_inference import predictors
 
-    items = ({"value": _value(number), "seconds": seconds} for number in range(count))
+    numbers = range(first, first + count)
+    items = ({"value": _value(number), "seconds": seconds} for number in numbers)
     return [str(predictors["shaken"].submit(item, one=True).pk) for item in items]
 
 

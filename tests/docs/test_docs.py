@@ -27,6 +27,7 @@ TUTORIAL = "docs/tutorial/first-model.md"
 FROM_NOTHING = ("README.md", TUTORIAL)
 
 CELERY = "docs/how-to/celery.md"
+DURABLE = "docs/how-to/durable-jobs.md"
 FETCH = "docs/how-to/fetch-models.md"
 HTTP = "docs/how-to/serve-over-http.md"
 SHAPE = "docs/how-to/shape-your-api.md"
@@ -43,6 +44,7 @@ ONLY_PARSED = {
     "yaml": "objects of Kubernetes",
     "json": "an answer, shown",
     (CELERY, "shell"): "starts workers with a broker, as tests/celery does",
+    (DURABLE, "shell"): "a service that stays, as tests/jobs/test_kills.py runs it",
     (FETCH, "shell"): "pushes into a Redis, as tests/management/test_push.py does",
     (HTTP, "python"): "run by tests/rest/test_how_to.py",
     (HTTP, "shell"): "asks models that the page takes for given",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from inspect import isfunction
 from typing import Any
 
 import msgspec
@@ -17,9 +18,20 @@ from django_inference.backends.host import HostOptions
 from django_inference.backends.local import LocalBackend
 from django_inference.backends.open_inference import OpenInferenceOptions
 from django_inference.backends.tensorflow_serving import TensorFlowServingOptions
-from django_inference.conf import PredictorSettings, RestSettings, ServeSettings
+from django_inference.conf import (
+    JobsSettings,
+    PredictorJobs,
+    PredictorSettings,
+    RestSettings,
+    ServeSettings,
+)
 from django_inference.grpc.services import SERVICERS
 from django_inference.handle import Predictor
+from django_inference.jobs.engines.base import BaseEngine
+from django_inference.jobs.management.commands.inference_jobs import Command as JobsCommand
+from django_inference.jobs.models import Job
+from django_inference.jobs.querysets import JobQuerySet
+from django_inference.jobs.states import JobState
 from django_inference.management.commands.inference import Command
 from django_inference.management.commands.inference_fill import Command as FillCommand
 from django_inference.management.commands.inference_host import Command as HostCommand
@@ -77,11 +89,51 @@ def as_written(defaults: dict[str, str]) -> dict[str, str]:
 def test_every_key_of_a_predictor() -> None:
     said = documented(part(page("settings"), "## `INFERENCE`"))
     # What is written in settings is a dict; what it becomes is compared below.
-    assert said == as_written(fields(PredictorSettings)) | {"REST": "{}"}
+    assert said == as_written(fields(PredictorSettings)) | {"REST": "{}", "JOBS": "{}"}
 
 
 def test_every_key_of_rest() -> None:
     assert documented(part(page("settings"), "## `REST`")) == fields(RestSettings)
+
+
+def test_every_key_of_jobs() -> None:
+    text = page("settings")
+    assert documented(part(text, "## `INFERENCE_JOBS`")) == as_written(fields(JobsSettings))
+    written = {key: value.replace("'", '"') for key, value in fields(PredictorJobs).items()}
+    assert documented(part(text, "## `JOBS`")) == written
+
+
+def test_everything_of_a_job() -> None:
+    names = {name for row in rows(page("jobs")) for name in re.findall(r"`(\w+)", row[0])}
+    # Where inputs and results are kept is nobody's business.
+    kept = re.compile("(inputs|result|idempotency)_(json|packed|file|digest)")
+    columns = {field.name for field in Job._meta.get_fields() if not kept.match(field.name)}
+    assert columns <= names
+    for kind in (Job, JobQuerySet, BaseEngine):
+        methods = {
+            name
+            for name, value in vars(kind).items()
+            if not name.startswith("_") and (isfunction(value) or isinstance(value, property))
+        }
+        # Django's own.
+        methods -= {"as_manager"} | {f"get_{name}_display" for name in columns}
+        assert methods <= names
+    assert {state.value for state in JobState} <= names
+
+
+def test_every_sub_command_and_option_of_jobs() -> None:
+    text = part(page("commands"), "## `manage.py inference_jobs`")
+    parser = JobsCommand().create_parser("manage.py", "inference_jobs")
+    (actions,) = [action for action in parser._actions if action.dest == "action"]
+    assert isinstance(actions.choices, dict)
+    assert actions.choices.keys() == {
+        row[0].split()[0].strip("`") for row in rows(text) if "--" not in row[0]
+    }
+    of = {row[0].strip("`"): row[1] for row in rows(text)}
+    for name, action in actions.choices.items():
+        flags = {flag for option in action._actions for flag in option.option_strings}
+        for flag in flags - {"-h", "--help"}:
+            assert f"`{name}`" in of[flag]
 
 
 def test_every_option_of_every_backend() -> None:

@@ -184,6 +184,14 @@ def test_check_wants_a_result_backend_that_every_process_can_read(
     assert ids(check_backends()) == ["E077"]
 
 
+def test_check_misses_celery_itself(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    declare(settings)
+    # None is how Python itself marks a module that cannot be imported.
+    monkeypatch.setitem(sys.modules, "celery", None)
+    assert ids(check_backends()) == ["E075"]
+    assert ids(CeleryEngine.check()) == ["E075"]
+
+
 def test_check_of_the_engine(settings: Settings) -> None:
     client.use(NOWHERE, "")
     assert CeleryEngine.check(app=client.PATH) == []

@@ -236,6 +236,22 @@ def test_a_row_that_has_gone(queue: KeepingEngine) -> None:
     assert Job.objects.get().announce_at is None
 
 
+def test_a_copy_of_a_row(queue: KeepingEngine) -> None:
+    letter = Letter.objects.create(text="one")
+    copy = fresh(letter)
+    copy.pk = None
+    copy.save()
+    assert copy.shouted_prediction["job"] != letter.shouted_prediction["job"]
+    assert len(queue.deliver()) == 2
+    assert fresh(copy).shouted == "ONE"
+    # What is known of the same text need not be asked again.
+    again = fresh(copy)
+    again.pk = None
+    again.save()
+    assert queue.sent == []
+    assert fresh(again).shouted == "ONE"
+
+
 def test_inherited_columns(queue: KeepingEngine) -> None:
     proxy = ProxyLetter.objects.create(text="proxy")
     long = LongLetter.objects.create(text="long", more="and longer")

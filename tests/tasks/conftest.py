@@ -19,10 +19,8 @@ OfficeIn = Callable[..., Office]
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.servers)
-            if config.getoption("--chaos"):
-                item.add_marker(pytest.mark.timeout(1800))
+        if HERE in item.path.parents and config.getoption("--chaos"):
+            item.add_marker(pytest.mark.timeout(1800))
 
 
 @pytest.fixture

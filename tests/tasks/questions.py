@@ -34,11 +34,12 @@ def submit_one(value: int, priority: Any) -> None:
     predictors["shaken"].submit({"value": value}, one=True, priority=priority)
 
 
-def is_running() -> bool:
-    """Whether a job is being run."""
+def is_running(seconds: float) -> bool:
+    """Whether a job is being run that takes so long."""
     from django_inference.jobs.models import Job
 
-    return Job.objects.filter(state="running").exists()
+    running = Job.objects.filter(state="running")
+    return any(job.inputs.get("seconds") == seconds for job in running)
 
 
 def hurry() -> None:
@@ -153,11 +154,11 @@ def claim_tasks(status: str = "READY") -> int:
     return tasks.update(status="RUNNING", started_at=hour_ago, finished_at=None)
 
 
-def are_tasks(statuses: dict[str, int]) -> bool:
-    """Whether there are so many tasks of each status."""
+def is_queue_over() -> bool:
+    """Whether no task is left that is ready, or is said to run."""
     from django_tasks_db.models import DBTaskResult
 
-    return Counter(DBTaskResult.objects.values_list("status", flat=True)) == statuses
+    return not DBTaskResult.objects.filter(status__in=("READY", "RUNNING")).exists()
 
 
 def cancel(value: int) -> bool:

@@ -40,5 +40,10 @@ TASKS = {
         "QUEUES": ["default", "pictures"],
     }
 }
-INFERENCE_JOBS = {"LEASE": 3.0, "SWEEP_INTERVAL": 1.0, "MAX_ATTEMPTS": 50, "INLINE_LIMIT": 2000}
+INFERENCE_JOBS = {
+    "LEASE": float(os.environ.get("TASKS_LEASE", "3")),
+    "SWEEP_INTERVAL": 1.0,
+    "MAX_ATTEMPTS": 50,
+    "INLINE_LIMIT": 2000,
+}
 MEDIA_ROOT = FOLDER / "media"

@@ -9,9 +9,12 @@ import pytest
 from tests.hosts import eventually
 from tests.tasks.conftest import OfficeIn
 
+pytestmark = pytest.mark.servers
+
 
 def test_a_queue_of_the_database(office_in: OfficeIn) -> None:
-    office = office_in("sqlite")
+    # Longer than any machine stands still: nothing is run twice.
+    office = office_in("sqlite", TASKS_LEASE="60")
     for value, priority in ((1, "low"), (2, "normal"), (3, "high"), (4, "normal")):
         office.ask("submit_one", value, priority)
     assert office.ask("jobs") == {"queued": 4}
@@ -32,24 +35,24 @@ def test_a_queue_of_the_database(office_in: OfficeIn) -> None:
 @pytest.mark.parametrize("name", ["sqlite", "postgresql"])
 def test_workers_look_for_what_was_lost_while_nobody_asks(office_in: OfficeIn, name: str) -> None:
     office = office_in(name)
-    # A web process dies between its commit and the queue.
-    with pytest.raises(EOFError, match=f"{-signal.SIGKILL}"):
-        office.ask("submit_and_die")
-    assert office.ask("jobs") == {"waiting": 1}
-    assert office.ask("tasks") == []
     # A worker dies between its two claims: of the task, and of the job.
     office.ask("submit", 1)
     assert office.ask("claim_tasks") == 1
+    # A web process dies between its commit and the queue.
+    with pytest.raises(EOFError, match=f"{-signal.SIGKILL}"):
+        office.ask("submit_and_die")
+    assert office.ask("jobs") == {"queued": 1, "waiting": 1}
     # And one dies amid a job, which would take ten minutes.
     office.ask("submit", 1, 600.0)
     worker = office.hire()
-    office.wait_until("is_running")
+    office.wait_until("is_running", 600.0)
     office.ask("hurry")
     office.replace(worker)
     # Nothing is submitted, awaited or run meanwhile: the worker itself has to look for them.
     office.wait_until("are_done", 3)
     assert office.ask("report")["wrong"] == []
-    # No task of a dead worker stays behind as one that runs.
-    office.wait_until("are_tasks", {"FAILED": 2, "SUCCESSFUL": 3})
-    assert office.ask("claim_tasks", "SUCCESSFUL") == 3
-    office.wait_until("are_tasks", {"FAILED": 5})
+    # No task of a dead worker stays behind as one that runs: neither of those, nor one whose
+    # worker died when the job was done.
+    office.wait_until("is_queue_over")
+    assert office.ask("claim_tasks", "SUCCESSFUL") >= 3
+    office.wait_until("is_queue_over")

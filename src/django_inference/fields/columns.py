@@ -10,7 +10,7 @@ from django.db.models.signals import post_save, pre_save
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 
-from django_inference.fields import declaration_checks
+from django_inference.fields import declaration_checks, filling, submitting
 from django_inference.fields.sources import Source
 from django_inference.jobs.signals import job_finished
 from django_inference.specs import Priority
@@ -65,6 +65,12 @@ class PredictionField(FilledColumn, models.JSONField):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options | {"null": True, "blank": True, "editable": False})
 
+    def pre_save(self, model_instance: models.Model, add: bool) -> Any:
+        """A copy of a row keeps an answer, but not the wait for the answer to another row."""
+        value = super().pre_save(model_instance, add)
+        is_answered = isinstance(value, dict) and value.get("state") == submitting.READY
+        return value if not add or is_answered else None
+
 
 class PredictedMixin(FilledColumn):
     """Makes a column of any type one that a predictor fills.
@@ -108,8 +114,6 @@ class PredictedMixin(FilledColumn):
         self, cls: type[models.Model], name: str, private_only: bool = False
     ) -> None:
         """Add the companion as well, and listen to saves and to jobs that end."""
-        from django_inference.fields import filling, submitting
-
         super().contribute_to_class(cls, name, private_only)
         # An abstract parent's is inherited with the parent's other columns.
         if all(field.name != self.companion_name for field in cls._meta.local_fields):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-from inspect import isfunction
 from typing import Any
 
 import msgspec
@@ -113,7 +112,8 @@ def test_everything_of_a_job() -> None:
         methods = {
             name
             for name, value in vars(kind).items()
-            if not name.startswith("_") and (isfunction(value) or isinstance(value, property))
+            if not name.startswith("_")
+            and (inspect.isfunction(value) or isinstance(value, property))
         }
         # Django's own.
         methods -= {"as_manager"} | {f"get_{name}_display" for name in columns}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -118,7 +121,12 @@ def test_a_backend_that_raises_leaves_the_job_waiting(
 
 def test_checks(set_tasks: SetTasks, declare: Callable[..., None], settings: Settings) -> None:
     database = {"BACKEND": "django_tasks_db.DatabaseBackend"}
+    set_tasks(default={"BACKEND": "nowhere.Backend"})
+    assert ids(check_jobs()) == ["E092"]
     set_tasks(default=database)
+    if not find_spec("django.tasks"):
+        assert "Insert 'django_tasks_db' in INSTALLED_APPS" in str(check_jobs()[0].hint)
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django_tasks_db"]
     assert check_jobs() == []
     set_tasks(default=backend("Immediate"))
     (warning,) = check_jobs()
@@ -144,3 +152,37 @@ def test_checks(set_tasks: SetTasks, declare: Callable[..., None], settings: Set
     (error,) = check_jobs()
     assert ids([error]) == ["E091"]
     assert "INFERENCE['model']['JOBS']" in error.msg
+
+
+BROKEN = """
+import django
+from django.conf import settings
+from django.core.checks import run_checks
+
+settings.configure(
+    SECRET_KEY="x",
+    MEDIA_ROOT="media",
+    INSTALLED_APPS=[
+        "django.contrib.contenttypes",
+        "django.contrib.auth",
+        "django_inference",
+        "django_inference.jobs",
+    ],
+    TASKS={"default": {"BACKEND": "nowhere.Backend"}},
+    INFERENCE_JOBS={"ENGINE_OPTIONS": {"backend": backend}},
+)
+django.setup()
+print(*[message.id for message in run_checks(tags=["inference"])])
+"""
+
+
+@pytest.mark.parametrize(("alias", "id"), [("default", "E092"), ("defalt", "E090")])
+def test_checks_find_what_would_keep_the_engine_from_being_made(alias: str, id: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"backend = {alias!r}\n{BROKEN}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.split() == [f"django_inference.{id}"]

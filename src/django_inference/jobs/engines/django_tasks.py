@@ -7,10 +7,13 @@ beside the site's database: `manage.py db_worker` runs them.
 from __future__ import annotations
 
 import datetime
+from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.core.checks import CheckMessage, Error, Warning
+from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Q
 from django.utils import timezone
 
@@ -86,7 +89,7 @@ class DjangoTasksEngine(BaseEngine):
     def enqueue(self, job: Job, *, delay: float = 0.0) -> str:
         """As `BaseEngine.enqueue`."""
         try:
-            task = _task(self.alias, job, delay)
+            task = _task_of(self.alias, job, delay)
             self.revoke(job)
             return str(task.enqueue(str(job.pk)).id)
         except Exception as error:
@@ -115,7 +118,7 @@ class DjangoTasksEngine(BaseEngine):
         now = timezone.now()
         late = now - datetime.timedelta(seconds=jobs_settings().lease)
         running = DBTaskResult.objects.filter(
-            status="RUNNING", backend_name=self.alias, task_path=run_job.module_path
+            status="RUNNING", backend_name=self.alias, task_path=f"{__name__}.run_job"
         )
         for task in running.filter(started_at__lt=late).order_by("started_at")[:MOST_TASKS]:
             jobs = Job.objects.filter(pk=task.args_kwargs["args"][0])
@@ -126,16 +129,6 @@ class DjangoTasksEngine(BaseEngine):
                 _withdraw(str(task.pk))
 
 
-def _alias() -> str:
-    return str(jobs_settings().engine_options.get("backend", DEFAULT))
-
-
-def _any_queue(alias: str) -> str:
-    """One that the backend has: a task names one from the beginning, and gets another later."""
-    queues = task_backends[alias].queues if alias in task_backends.settings else ()
-    return DEFAULT if not queues or DEFAULT in queues else min(queues)
-
-
 def _withdraw(task: str) -> None:
     """End a task that is ready or running, without a word to the worker, should there be one."""
     from django_tasks_db.models import DBTaskResult
@@ -144,7 +137,7 @@ def _withdraw(task: str) -> None:
     unfinished.update(finished_at=timezone.now(), **_WITHDRAWN)
 
 
-def _task(alias: str, job: Job, delay: float) -> Task[[str], None]:
+def _task_of(alias: str, job: Job, delay: float) -> Task[[str], None]:
     """The task of a job: its queue, its priority, and when it may begin.
 
     Raises:
@@ -154,7 +147,7 @@ def _task(alias: str, job: Job, delay: float) -> Task[[str], None]:
     if delay and not backend.supports_defer:
         raise EngineUnavailable("the backend of TASKS cannot delay a task", alias=job.predictor)
     priority = (NORMAL - job.priority) * PRIORITY_STEP if backend.supports_priority else None
-    return run_job.using(
+    return _task().using(
         backend=alias,
         queue_name=job.queue,
         priority=priority,
@@ -171,10 +164,15 @@ def _is_a_table(alias: str) -> bool:
 
 
 def _check_backend(alias: str) -> list[CheckMessage]:
-    path = str(task_backends.settings[alias].get("BACKEND", ""))
-    kind = path.rpartition(".")[2]
+    try:
+        backend = task_backends[alias]
+    except ImproperlyConfigured as error:
+        return [Error(f"TASKS[{alias!r}]: {error}", id="django_inference.E092")]
+    kind = type(backend).__name__
     if kind not in ("DummyBackend", "ImmediateBackend"):
-        return []
+        # Django does this itself, but the package has to be an app for it.
+        is_looked_at = find_spec("django.tasks") or apps.is_installed("django_tasks")
+        return [] if is_looked_at else list(backend.check())
     runs = "are never run" if kind == "DummyBackend" else "run in the process that submits them"
     return [
         Warning(
@@ -187,7 +185,10 @@ def _check_backend(alias: str) -> list[CheckMessage]:
 
 
 def _check_queues(alias: str) -> list[CheckMessage]:
-    queues = task_backends[alias].queues
+    try:
+        queues = task_backends[alias].queues
+    except ImproperlyConfigured:
+        return []
     found: list[CheckMessage] = []
     for predictor in predictors:
         try:
@@ -202,7 +203,29 @@ def _check_queues(alias: str) -> list[CheckMessage]:
     return found
 
 
-@task(takes_context=True, backend=_alias(), queue_name=_any_queue(_alias()))
-def run_job(context: TaskContext[..., None], job_id: str) -> None:
+def _run_job(context: TaskContext[..., None], job_id: str) -> None:
     """Run one job. Whatever comes of it is recorded in the job: this task succeeds."""
     run(job_id, engine_id=context.task_result.id)
+
+
+# What a queue calls it; see below.
+_run_job.__name__ = _run_job.__qualname__ = "run_job"
+
+
+@cache
+def _task() -> Task[[str], None]:
+    """The task, made at its first use: a task needs its backend from the beginning.
+
+    Where `TASKS` is wrong, this module can be imported nonetheless, and the check can say so.
+    """
+    alias = str(jobs_settings().engine_options.get("backend", DEFAULT))
+    queues = task_backends[alias].queues
+    queue = DEFAULT if not queues or DEFAULT in queues else min(queues)
+    return task(takes_context=True, backend=alias, queue_name=queue)(_run_job)
+
+
+def __getattr__(name: str) -> Any:
+    """`run_job`, by which a worker finds the task."""
+    if name == "run_job":
+        return _task()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

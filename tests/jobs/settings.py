@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 from tests.settings import *  # noqa: F403
@@ -45,7 +46,7 @@ INSTALLED_APPS = [
     "django_inference",
     "django_inference.jobs",
 ]
-MEDIA_ROOT = os.environ["JOBS_MEDIA"]
+MEDIA_ROOT = Path(os.environ["JOBS_MEDIA"])
 # What an actor runs; the tests themselves declare what they need.
 INFERENCE = {
     "model": {

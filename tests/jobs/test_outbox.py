@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from django_inference import PredictionTimeout, predictors
@@ -216,6 +216,27 @@ def test_no_sweep_in_a_transaction_that_may_be_rolled_back(queue: KeepingEngine)
     with transaction.atomic():
         assert sweep_sometimes() == 0
     assert sweep_sometimes() == 1
+
+
+def test_a_sweep_that_fails_disturbs_no_other_work(
+    queue: KeepingEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*args: Any) -> None:
+        raise OperationalError("gone away")
+
+    monkeypatch.setattr(outbox, "announce_overdue", fail)
+    assert submit().state == JobState.QUEUED
+    assert "sweep failed: gone away" in caplog.text
+
+
+def test_an_engine_that_is_not_there_makes_jobs_wait(
+    declare: Callable[..., None], queue: KeepingEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    declare(ENGINE="django_inference.nothing")
+    assert submit().state == JobState.WAITING
+    assert "'django_inference.nothing' cannot be imported" in caplog.text
+    declare()
+    assert sweep(after(60)) == 1
 
 
 def test_the_end_of_a_job_is_announced_when_it_is_committed(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ImproperlyConfigured
-from django.db import transaction
+from django.db import DataError, OperationalError, transaction
 from pytest_django import Settings
 
 from django_inference import InvalidInput, predictor, predictors
@@ -185,6 +185,26 @@ def test_the_file_of_a_second_submission_is_not_left_behind(
         assert submit(np.zeros(100), idempotency_key="k").pk == first.pk
     files = [path for path in storage.rglob("*") if path.is_file()]
     assert files == [storage / first.inputs_file]
+
+
+@pytest.mark.parametrize("error", [OperationalError("gone"), DataError("wrong")])
+def test_the_file_stays_where_nobody_knows_whether_its_row_was_committed(
+    error: Exception,
+    queue: KeepingEngine,
+    declare: Callable[..., None],
+    storage: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    declare(INLINE_LIMIT=10)
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Job, "save", fail)
+    with pytest.raises(type(error)):
+        submit(np.zeros(100))
+    left = [path for path in storage.rglob("*") if path.is_file()]
+    assert len(left) == isinstance(error, OperationalError)
 
 
 async def test_everything_can_be_awaited(queue: KeepingEngine, hang_up: None) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-from django.db import connections, router, transaction
+from django.db import Error, connections, router, transaction
 from django.utils import timezone
 
 from django_inference.conf import jobs_settings
@@ -55,11 +55,13 @@ def enqueue(job: Job, *, delay: float = 0.0) -> bool:
     global _resting
     if _rests():
         return False
+    carrier: BaseEngine | None = None
     try:
-        engine_id = engine().enqueue(job, delay=delay)
+        carrier = engine()
+        engine_id = carrier.enqueue(job, delay=delay)
     except Exception as error:
         # Those who submit do not all wait for a broker that is away.
-        _resting = engine(), time.monotonic() + REST
+        _resting = carrier, time.monotonic() + REST
         logger.warning(
             "job not enqueued, it waits job=%s predictor=%s: %s",
             *(job.pk, job.predictor, error),
@@ -97,7 +99,10 @@ def sweep(now: datetime.datetime | None = None, limit: int = 1000) -> int:
 
 
 def sweep_sometimes(limit: int = FEW) -> int:
-    """Sweep, if this process has not done so for `SWEEP_INTERVAL` seconds."""
+    """Sweep, if this process has not done so for `SWEEP_INTERVAL` seconds.
+
+    A database that fails spoils no other work: the next sweep may find it well.
+    """
     global _swept_at
     # What a sweep changes must be committed before the queue is told.
     if connections[router.db_for_write(Job)].in_atomic_block:
@@ -106,7 +111,11 @@ def sweep_sometimes(limit: int = FEW) -> int:
     if _swept_at and now - _swept_at < jobs_settings().sweep_interval:
         return 0
     _swept_at = now
-    return sweep(limit=limit)
+    try:
+        return sweep(limit=limit)
+    except Error as error:
+        logger.warning("sweep failed: %s", error)
+        return 0
 
 
 def _enqueue_and_sweep(job: Job) -> None:
@@ -136,4 +145,4 @@ def _give_up(job: Job) -> None:
 
 def _rests() -> bool:
     unwilling, until = _resting
-    return time.monotonic() < until and unwilling is engine()
+    return unwilling is not None and time.monotonic() < until and unwilling is engine()

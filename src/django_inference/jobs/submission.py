@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from django.db import IntegrityError, router, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, router, transaction
 
 from django_inference.backends.base import LONGEST_TIMEOUT
 from django_inference.exceptions import InvalidInput
@@ -83,6 +83,9 @@ def submit(
     try:
         with transaction.atomic(using=router.db_for_write(Job)):
             job.save(force_insert=True)
+    except (OperationalError, InterfaceError):
+        # Whether it was committed is not known: the file is left to the row, or to `prune`.
+        raise
     except BaseException as error:
         payload.remove()
         # Somebody was quicker with the same key.

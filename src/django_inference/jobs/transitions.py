@@ -49,7 +49,8 @@ def renew(job: Job, done: int) -> bool:
 
 def succeed(job: Job, columns: dict[str, Any], version: str) -> bool:
     """Record the result; False where the lease is lost, and with it the result."""
-    columns |= error_columns("", "") | {"version": version, "progress_done": job.progress_total}
+    columns |= error_columns("", "")
+    columns |= {"version": version[:200], "progress_done": job.progress_total}
     return _end(job, _held(job), JobState.SUCCEEDED, columns)
 
 

@@ -113,8 +113,8 @@ def sweep_sometimes(limit: int = FEW) -> int:
     _swept_at = now
     try:
         return sweep(limit=limit)
-    except Error as error:
-        logger.warning("sweep failed: %s", error)
+    except Error:
+        logger.warning("sweep failed", exc_info=True)
         return 0
 
 

@@ -143,6 +143,20 @@ async def test_who_stops_half_way_leaves_no_task_behind(declare: Declare) -> Non
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+async def test_errors_of_batches_that_nobody_asks_for_are_not_logged(
+    declare: Declare, caplog: pytest.LogCaptureFixture
+) -> None:
+    def load(artifact: Any) -> None:
+        raise RuntimeError("no such layer")
+
+    predictor = declare(hooks={"load": load}, OPTIONS=BATCH)
+    with pytest.raises(ModelLoadFailed):
+        async for _ in predictor.amap(range(100)):
+            raise AssertionError
+    gc.collect()
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
 async def test_items_may_come_asynchronously(declare: Declare) -> None:
     async def items() -> AsyncIterator[int]:
         for item in range(11):

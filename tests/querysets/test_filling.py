@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import transaction
+from pytest_django import Settings
 
 from django_inference import predictors
 from django_inference.exceptions import CheckpointError, ModelNotReady
@@ -198,6 +199,23 @@ def test_what_is_rolled_back_is_not_behind_the_position(declare: Declare, tmp_pa
     assert not Photo.objects.exclude(doubled=None)
     predict_queryset(Photo.objects.all(), "default", **options)
     assert Photo.objects.filter(doubled=7).count() == 4
+
+
+@committed
+def test_no_fallback_answers_for_a_checkpoint(settings: Settings, tmp_path: Path) -> None:
+    photos(2)
+    settings.INFERENCE = {
+        "first": {"BACKEND": DUMMY, "OPTIONS": {"fallback": "other"}},
+        "other": {"BACKEND": DUMMY, "OPTIONS": {"result": [7] * 2}},
+    }
+    backend: Any = predictors["first"].backend
+    backend.returns(ModelNotReady("away"))
+    options: dict[str, Any] = {"input": "number", "output": "doubled"}
+    with pytest.raises(ModelNotReady):
+        predict_queryset(Photo.objects.all(), "first", checkpoint=tmp_path / "fill", **options)
+    assert not Photo.objects.exclude(doubled=None)
+    assert predict_queryset(Photo.objects.all(), "first", **options).rows == 2
+    predictors.reset()
 
 
 @committed

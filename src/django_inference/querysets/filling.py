@@ -12,6 +12,7 @@ import msgspec
 from django.db import router, transaction
 from django.db.models import Model, QuerySet
 
+from django_inference.backends.mapping import MapOptions, map_items
 from django_inference.exceptions import InferenceError
 from django_inference.handle import Predictor
 from django_inference.querysets.position import Position
@@ -127,7 +128,10 @@ class Filling:
                     asked.append(row)
                     yield item
 
-        for answer in self._predictor.map(inputs(), return_exceptions=True, **self.options):
+        # What a position is kept of is one model's work.
+        front = self._predictor.front if self.position is None else self._predictor.backend
+        options = MapOptions(return_exceptions=True, **self.options)
+        for answer in map_items(front, inputs(), options):
             row = asked.popleft()
             if isinstance(answer, InferenceError):
                 self._refuse(row, answer)

@@ -135,8 +135,11 @@ async def amap_items(
             async for outcome in _aoutcomes(course, pending, options):
                 yield outcome
     finally:
-        for _, task in pending:
+        tasks = [task for _, task in pending]
+        for task in tasks:
             task.cancel()
+        # What else has gone wrong is not asked for, and nobody shall be told that it was not.
+        await asyncio.gather(*tasks, return_exceptions=True)
         course.close()
 
 

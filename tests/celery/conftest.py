@@ -22,8 +22,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             continue
         if {"broker", "rabbitmq", "redis"} & {*getattr(item, "fixturenames", ())}:
             item.add_marker(pytest.mark.servers)
-        if config.getoption("--chaos"):
-            item.add_marker(pytest.mark.timeout(1800))
+        item.add_marker(pytest.mark.timeout(1800 if config.getoption("--chaos") else 600))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pytest
 
 from tests.runtimes.conftest import installed
 from tests.servers.running import Site
-from tests.tasks.office import Office, office
+from tests.tasks.office import PATIENCE, Office, office
 
 HERE = Path(__file__).parent
 #: It needs no profile, no sandbox inside of a container, and nobody on another machine.
@@ -48,6 +49,16 @@ def site() -> Iterator[Site]:
 def the_office(site: Site) -> Iterator[Office]:
     with office(site) as made:
         yield made
+
+
+@contextlib.contextmanager
+def at_work(the_office: Office) -> Iterator[None]:
+    """Somebody works meanwhile. Not for a number of tasks: a job may need more than one."""
+    worker = the_office.hire()
+    yield
+    worker.terminate()
+    assert worker.wait(PATIENCE) == 0, the_office.log
+    the_office.workers.remove(worker)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.pages.conftest import at_work
 from tests.servers.running import Site
 from tests.tasks.office import PATIENCE, Office
 
@@ -39,9 +40,8 @@ def test_clients_wait_and_are_sent_events_until_the_end(site: Site, the_office: 
         data = [json.loads(value)["state"] for name, _, value in lines if name == "data"]
         return list(zip(kinds, data, strict=True))
 
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(2) as pool, at_work(the_office):
         waiting, listening = pool.submit(wait), pool.submit(listen)
-        assert the_office.hire("--batch").wait(PATIENCE) == 0
         assert waiting.result()["state"] == "succeeded"
         events = listening.result()
     assert events[-1] == ("end", "succeeded")

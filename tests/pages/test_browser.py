@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.pages.conftest import at_work
 from tests.runtimes.conftest import installed
 from tests.tasks.office import Office
 
@@ -60,9 +62,9 @@ def test_a_photo_becomes_a_job_and_comes_back_drawn(
     if scripts:
         page.evaluate("window.isTheSame = true")
     # It waits, since nobody works yet; then it is run, and the page shows it by itself.
-    the_office.hire("--max-tasks", "1")
-    page.wait_for_selector(".job-state.succeeded")
-    page.wait_for_selector("img.job-picture")
+    with at_work(the_office):
+        page.wait_for_selector(".job-state.succeeded")
+        page.wait_for_selector("img.job-picture")
     page.screenshot(path=tmp_path / "drawn.png", full_page=True)
     if scripts:
         assert page.evaluate("window.isTheSame"), "the page was not loaded again"
@@ -92,14 +94,19 @@ def test_the_answers_to_many_files_arrive_one_by_one(
     visitor: Visitor, url: str, the_office: Office, scripts: bool, tmp_path: Path
 ) -> None:
     page = visitor(scripts)
-    files = [{"name": f"{n}", "mimeType": "text/plain", "buffer": b"x"} for n in range(2)]
+    names = [f"{number}.answered" for number in range(2)]
+    files = [
+        {"name": name, "mimeType": "text/plain", "buffer": os.fsencode(tmp_path / name)}
+        for name in names
+    ]
     submit(page, f"{url}/predict/sizes/", *files)
     page.wait_for_url("**/predict/sizes/jobs/")
-    page.wait_for_selector("text=0 of 2 finished")
-    for done in (1, 2):
-        the_office.hire("--max-tasks", "1")
-        page.wait_for_selector(f"text={done} of 2 finished")
-        assert page.locator(".job-state.succeeded").count() == done
+    with at_work(the_office):
+        page.wait_for_selector("text=0 of 2 finished")
+        for done in (1, 2):
+            (tmp_path / f"{done}.ticket").touch()
+            page.wait_for_selector(f"text={done} of 2 finished")
+            assert page.locator(".job-state.succeeded").count() == done
     page.screenshot(path=tmp_path / "many.png", full_page=True)
     page.click(".job a >> nth=0")
     page.wait_for_selector("#job .job-state.succeeded")
@@ -132,8 +139,6 @@ def test_somebody_else_sees_nothing_of_it(visitor: Visitor, url: str, the_office
         window.goto(f"{url}/predict/sizes/jobs/")
         assert name not in window.content()
     assert page.goto(api).status == 200
-    # Nothing is left for the next test.
-    assert the_office.hire("--batch").wait(PATIENCE / 1000) == 0
 
 
 def test_a_browser_is_sent_events_until_the_end(
@@ -154,7 +159,7 @@ def test_a_browser_is_sent_events_until_the_end(
     }"""
     page.evaluate(listen, f"/api/sizes/jobs/{name}/events/")
     page.wait_for_function("heard.length == 1")
-    the_office.hire("--batch")
-    page.wait_for_function("heard.includes('succeeded')")
+    with at_work(the_office):
+        page.wait_for_function("heard.includes('succeeded')")
     heard = page.evaluate("heard")
     assert heard[0] in ("waiting", "queued") and heard[-1] == "succeeded"

@@ -65,6 +65,12 @@ class Havoc:
             if self.jobs < self._wanted:
                 self._office.ask("submit", self._portion, 0.03, self.jobs)
                 self.jobs += self._portion
+            for worker in self._office.workers:
+                # As an administrator has it: what ends by itself is started again.
+                if worker.poll() is not None:
+                    self._office.replace(worker)
+                    self.killed["ended"] = self.killed.get("ended", 0) + 1
+                    break
             done = self._office.ask("jobs").get("succeeded", 0)
             waited = time.monotonic() - self._struck_at
             # Who kills everybody while they still start up waits for ever.

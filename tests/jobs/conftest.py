@@ -35,7 +35,9 @@ def declare(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     """Sets `INFERENCE_JOBS`."""
 
     def declare(**values: Any) -> None:
-        settings.INFERENCE_JOBS = {"ENGINE": KEEPING} | values
+        # However slow the machine, nothing happens by itself amid a test.
+        slow = {"LEASE": 1e4, "SWEEP_INTERVAL": 1e6}
+        settings.INFERENCE_JOBS = {"ENGINE": KEEPING} | slow | values
         # No test finds a queue or a sweep as another one has left it.
         monkeypatch.setattr(outbox, "_resting", (None, 0.0))
         monkeypatch.setattr(outbox, "_swept_at", 0.0)

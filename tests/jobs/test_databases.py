@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(1000)]
 
 HERE = Path(__file__).parent
 PORTS = {"postgresql": 5432, "mariadb": 3306}
@@ -86,7 +86,7 @@ def test_jobs_on(kind: str, environment: Environment, request: pytest.FixtureReq
         env=environment(kind),
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-5_000:]

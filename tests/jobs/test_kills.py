@@ -25,6 +25,9 @@ from django_inference.jobs.states import JobState
 from tests.hosts import eventually
 from tests.jobs.carriers import AT_ONCE, DEADLY, KEEPING, KeepingEngine
 
+# Each starts several processes, one after the other.
+pytestmark = pytest.mark.timeout(400)
+
 Acts = Callable[..., int]
 
 

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.servers, pytest.mark.timeout(300)]
 
 WORKERS = 3
 #: Jobs that are done between two blows.
-PROGRESS = 10
+PROGRESS = 20
 
 
 @pytest.mark.parametrize("name", ["sqlite", "postgresql"])

@@ -9,7 +9,7 @@ import pytest
 from tests.hosts import eventually
 from tests.tasks.conftest import OfficeIn
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 
 
 def test_a_queue_of_the_database(office_in: OfficeIn) -> None:

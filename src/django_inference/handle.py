@@ -17,7 +17,7 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from asgiref.sync import sync_to_async
@@ -30,6 +30,9 @@ from django_inference.backends.front import Front
 from django_inference.backends.mapping import MapOptions, amap_items, map_items
 from django_inference.specs import Priority, Status
 from django_inference.tensors import Signature
+
+if TYPE_CHECKING:
+    from django_inference.jobs.models import Job
 
 
 class Predictor:
@@ -187,7 +190,7 @@ class Predictor:
         one: bool = False,
         submitter: str = "",
         target: Any = None,
-    ) -> Any:
+    ) -> Job:
         """Have a prediction made by a worker of a queue, sometime; return at once.
 
         It is written into the database, in the caller's transaction: it is made if and only
@@ -206,7 +209,7 @@ class Predictor:
             target: plain values that a receiver of `job_finished` finds in `Job.target`.
 
         Returns:
-            Its row, a `jobs.models.Job`: `job.result(timeout=30)` waits.
+            Its row: `job.result(timeout=30)` waits.
 
         Raises:
             InvalidInput: the inputs cannot be kept, or the key was used with others.
@@ -219,7 +222,7 @@ class Predictor:
             )
         # By its label, since jobs call predictors: this module lies below theirs.
         jobs: Any = apps.get_app_config("django_inference_jobs")
-        return jobs.submit(
+        job: Job = jobs.submit(
             self,
             inputs,
             owner=owner,
@@ -230,8 +233,9 @@ class Predictor:
             submitter=submitter,
             target=target,
         )
+        return job
 
-    async def asubmit(self, inputs: Any, **options: Any) -> Any:
+    async def asubmit(self, inputs: Any, **options: Any) -> Job:
         """As `submit`, to be awaited."""
         return await sync_to_async(self.submit)(inputs, **options)
 

@@ -12,6 +12,7 @@ from django.core.files.storage import FileSystemStorage
 from django.db import connection, transaction
 from django.db.models.signals import post_save
 from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
 
 from django_inference.backends.dummy import DummyBackend
 from django_inference.fields import refill
@@ -304,6 +305,17 @@ def test_files_are_sent_as_their_bytes(
     info = fresh(upload).size_prediction
     assert info["state"] == "failed"
     assert "a.txt" in info["error"]
+
+
+def test_a_predictor_that_is_not_declared_is_no_reason_not_to_save_the_row(
+    queue: KeepingEngine, settings: Settings
+) -> None:
+    settings.INFERENCE = {}
+    note = Note.objects.create(text="hello")
+    assert queue.sent == []
+    info = fresh(note).shouted_prediction
+    assert info["state"] == "failed"
+    assert "'upper'" in info["error"]
 
 
 class Remote(Overwriting):

@@ -83,7 +83,7 @@ class Site:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=2 * PATIENCE,
+            timeout=4 * PATIENCE,
             check=False,
         )
         assert done.returncode == 0, done.stderr

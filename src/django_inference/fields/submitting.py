@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from django.db import router, transaction
 from django.db.models import Model, Q, QuerySet
 
+from django_inference.conf import InvalidPredictor
 from django_inference.exceptions import InferenceError
 from django_inference.fields.sources import digest_of, files_of, opened
 
@@ -133,7 +134,6 @@ def _submit(
     """Submit the item, and write into the info what became of that."""
     from django_inference.registry import predictors
 
-    predictor = predictors[field.predictor]
     target = {
         "model": field.model._meta.label,
         "field": field.name,
@@ -142,8 +142,9 @@ def _submit(
         "source": info["source"],
     }
     try:
+        predictor = predictors[field.predictor]
         job = predictor.submit(opened(item), one=True, priority=field.priority, target=target)
-    except (InferenceError, OSError) as error:
+    except (InferenceError, InvalidPredictor, OSError) as error:
         info |= {"state": FAILED, "error": str(error)}
     else:
         info["job"] = str(job.pk)

@@ -133,9 +133,14 @@ async def test_reflection_tells_of_every_service_and_its_messages() -> None:
 
 
 async def test_reflection_can_be_switched_off() -> None:
+    asked = reflection_pb2.ServerReflectionRequest(list_services="")
     async with serving(REFLECTION=False) as client:
-        with pytest.raises(grpc.aio.AioRpcError) as refusal:
-            await reflected(client, reflection_pb2.ServerReflectionRequest(list_services=""))
+        for _ in range(20):
+            with pytest.raises(grpc.aio.AioRpcError) as refusal:
+                await reflected(client, asked)
+            # The client's own, where the refusal is there before the question is sent.
+            if refusal.value.code() is not Code.INTERNAL:
+                break
         assert refusal.value.code() is Code.UNIMPLEMENTED
 
 

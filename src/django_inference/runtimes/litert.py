@@ -25,8 +25,10 @@ class LitertRuntime(TensorRuntime):
     """A `.tflite` file.
 
     Its tensors are resized where the file leaves an axis open, and only when a batch differs
-    in shape from the one before. Where replicas share the weights, the model runs without
-    XNNPACK, which would make a copy of them in another order.
+    in shape from the one before. It runs without XNNPACK where replicas share the weights, of
+    which XNNPACK would make a copy in another order; and where operators take numbers in
+    `float32` and weights in `int8`, for which XNNPACK gives wrong numbers now and then (seen
+    with ai-edge-litert 2.3: one interpreter in 25, from its second call on).
 
     Args:
         signature: the one to run; None for `serving_default`, the only one, or, where the
@@ -68,13 +70,11 @@ class LitertRuntime(TensorRuntime):
         from ai_edge_litert.interpreter import OpResolverType
 
         file = model_file(required(artifact), self.suffixes)
-        interpreter = _opened(
-            file,
-            num_threads=self._threads,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-            if self.share_weights
-            else OpResolverType.AUTO,
-        )
+        plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        interpreter = _opened(file, self._threads, plain)
+        if not self.share_weights and not _mixes_types(interpreter):
+            interpreter = _opened(file, self._threads, OpResolverType.AUTO)
+        interpreter.allocate_tensors()
         self._run, inputs, outputs = self._signature_of(interpreter)
         if self._dequantize:
             self._inputs, self._outputs = _scales(inputs), _scales(outputs)
@@ -126,10 +126,9 @@ class LitertRuntime(TensorRuntime):
 class _Run:
     """One graph of a file, called with its tensors by name.
 
-    The library's own way to call a signature resizes the inputs at every call. Where their
-    shapes are those of the call before, XNNPACK now and then gives other numbers afterwards
-    (seen with ai-edge-litert 2.3 and weights in int8). The library's public calls know the
-    first graph only, hence what they stand on is called here.
+    The library's own way to call a signature resizes the inputs, and plans the memory anew, at
+    every call. Its public calls know the first graph only, hence what they stand on is called
+    here.
     """
 
     def __init__(self, interpreter: Any, graph: int, inputs: _Details, outputs: _Details) -> None:
@@ -179,16 +178,26 @@ class _Scale:
         return (integers.astype("float32") - self._zero_point) * self._scale
 
 
-def _opened(file: Path, **options: Any) -> Any:
+def _opened(file: Path, threads: int, resolver: Any) -> Any:
     from ai_edge_litert.interpreter import Interpreter
 
     try:
         # By its path it is mapped, so that processes share what they do not change.
-        interpreter = Interpreter(model_path=str(file), **options)
+        return Interpreter(
+            model_path=str(file), num_threads=threads, experimental_op_resolver_type=resolver
+        )
     except ValueError as error:
         raise ValueError(f"{file} cannot be read: {error}") from error
-    interpreter.allocate_tensors()
-    return interpreter
+
+
+def _mixes_types(interpreter: Any) -> bool:
+    """Whether an operator takes `float32` and `int8`, as after quantising only the weights."""
+    import numpy as np
+
+    return any(
+        {np.float32, np.int8} <= set(operator["operand_types"])
+        for operator in interpreter._get_ops_details()
+    )
 
 
 def _scales(details: _Details) -> dict[str, _Scale]:

@@ -6,6 +6,7 @@ and the generator gets what that returned or raised.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, NamedTuple
 
@@ -15,6 +16,20 @@ class Step(NamedTuple):
 
     run: Callable[[], Any]
     arun: Callable[[], Awaitable[Any]]
+
+
+class InThread(NamedTuple):
+    """A function that may wait; a task has a thread of its own take the step."""
+
+    ask: Callable[[], Any]
+
+    def run(self) -> Any:
+        """Call it."""
+        return self.ask()
+
+    async def arun(self) -> Any:
+        """Call it, in a thread of its own."""
+        return await asyncio.to_thread(self.ask)
 
 
 def run(steps: Generator[Any, Any, Any]) -> Any:

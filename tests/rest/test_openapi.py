@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.wsgi import get_wsgi_application
 from django.urls import include, path
-from hypothesis import HealthCheck, Phase, given
-from hypothesis import settings as hypothesis_settings
 from pytest_django import Settings
 from rest_framework.routers import SimpleRouter
 from rest_framework.test import APIClient
@@ -21,11 +18,13 @@ from django_inference.rest import PredictorViewSet
 from django_inference.rest.async_views import AsyncPredictView
 from tests.rest.test_real_models import LOCAL, mlp
 
-schemathesis = pytest.importorskip("schemathesis")
+pytest.importorskip("schemathesis")
 pytest.importorskip("drf_spectacular")
 
 from drf_spectacular.settings import patched_settings  # noqa: E402
 from drf_spectacular.validation import validate_schema  # noqa: E402
+
+from tests.rest.conformance import statuses_of  # noqa: E402
 
 __all__ = ["mlp"]
 
@@ -145,41 +144,11 @@ def test_without_the_hook_there_are_paths_for_any_alias(api: APIClient) -> None:
 def test_the_site_does_what_the_document_says(
     api: APIClient, request: pytest.FixtureRequest, phase: str
 ) -> None:
-    schema = schemathesis.openapi.from_dict(document())
-    schema.app = get_wsgi_application()
-    mode = schemathesis.GenerationMode(phase)
-    statuses: set[int] = set()
-    for found in schema.get_all_operations():
-        operation = found.ok()
-        if phase == "negative" and operation.method == "get":
-            continue  # there is nothing in it that could be wrong
-
-        @hypothesis_settings(
-            max_examples=8 * request.config.getoption("--fuzz"),
-            deadline=None,
-            derandomize=True,
-            database=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(case=operation.as_strategy(generation_mode=mode))
-        def holds(case: Any) -> None:
-            response = case.call()
-            statuses.add(response.status_code)
-            case.validate_response(
-                response,
-                checks=[
-                    _check("not_a_server_error"),
-                    _check("status_code_conformance"),
-                    _check("content_type_conformance"),
-                    _check("response_schema_conformance"),
-                ],
-            )
-
-        holds()
+    statuses = statuses_of(
+        document(),
+        phase,
+        examples=8 * request.config.getoption("--fuzz"),
+        # In what a GET asks, there is nothing that could be wrong.
+        asks=lambda method: phase == "positive" or method != "get",
+    )
     assert statuses >= {200, 400}
-
-
-def _check(name: str) -> Any:
-    schemathesis.checks.load_all_checks()
-    return schemathesis.checks.CHECKS.get_one(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -18,7 +18,7 @@ from django_inference.backends.loading import backend_class
 from django_inference.backends.publishing import Publisher
 from django_inference.backends.queue_checks import check_queued, inner_settings
 from django_inference.conf import InvalidPredictor, PredictorSettings
-from django_inference.driving import Step, arun, run
+from django_inference.driving import InThread, Step, arun, run
 from django_inference.exceptions import PredictionTimeout, RemoteError
 from django_inference.specs import NORMAL, EndpointStatus, ErrorReport, State, Status
 from django_inference.tensors import Signature
@@ -26,7 +26,7 @@ from django_inference.tensors import Signature
 if TYPE_CHECKING:
     from django_inference.backends.queued import Question
 
-Steps: TypeAlias = Generator[Step, Any, Any]
+Steps: TypeAlias = Generator[InThread | Step, Any, Any]
 
 #: The name of the one task, which `tasks` holds.
 PREDICT = "django_inference.predict"
@@ -167,19 +167,21 @@ class CeleryBackend(BaseBackend):
         from django_inference.backends.queued import ask, clean_up
 
         options = self.options
-        question = yield _step(
-            ask, payload, self.alias, deadline, priority, options.storage, options.inline_limit
+        question = yield InThread(
+            partial(
+                ask, payload, self.alias, deadline, priority, options.storage, options.inline_limit
+            )
         )
         try:
-            task_id = yield _step(self._publish, question, deadline, priority)
+            task_id = yield InThread(partial(self._publish, question, deadline, priority))
             pause = FIRST_PAUSE
-            while not (said := (yield _step(self._look, task_id, deadline))):
+            while not (said := (yield InThread(partial(self._look, task_id, deadline)))):
                 yield Step(partial(time.sleep, pause), partial(asyncio.sleep, pause))
                 pause = min(1.3 * pause, LONGEST_PAUSE)
         except BaseException:
             clean_up(question)
             raise
-        return (yield _step(self._read, task_id, said, question))
+        return (yield InThread(partial(self._read, task_id, said, question)))
 
     def _publish(self, question: Question, deadline: float, priority: int) -> str:
         left = deadline - time.monotonic()
@@ -269,8 +271,3 @@ def find_app(dotted: str | None) -> Any:
         # What Celery makes up where there is none: it calls a broker on this machine.
         raise LookupError("this process has made no Celery app.")
     return app
-
-
-def _step(function: Callable[..., Any], *arguments: Any) -> Step:
-    call = partial(function, *arguments)
-    return Step(call, partial(asyncio.to_thread, call))

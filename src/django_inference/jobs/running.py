@@ -24,7 +24,7 @@ from django_inference.jobs.models import Job
 from django_inference.jobs.outbox import enqueue, sweep_sometimes
 from django_inference.jobs.patience import patiently
 from django_inference.jobs.payloads import INPUTS, RESULT, Payload, keep, load
-from django_inference.jobs.settings import max_attempts_of, predictor_jobs
+from django_inference.jobs.settings import max_attempts_of, timeout_of
 from django_inference.registry import predictors
 from django_inference.specs import PRIORITIES
 
@@ -81,7 +81,7 @@ def _predict(job: Job, lease: Lease) -> tuple[Any, str]:
     """The result, and the version that has made it."""
     predictor = predictors[job.predictor]
     inputs = load(job, INPUTS)
-    seconds = predictor_jobs(job.predictor).timeout if job.timeout is None else job.timeout
+    seconds = timeout_of(job)
     priority = PRIORITIES[job.priority]
     with degraded() as by_others:
         if job.one:

@@ -13,7 +13,7 @@ import django_inference
 from django_inference import runtimes
 from django_inference.backends.degraded import degraded
 from django_inference.backends.host import HostBackend
-from django_inference.driving import arun, run
+from django_inference.driving import InThread, arun, run
 from django_inference.handle import Predictor
 from django_inference.serving.items import ITEMS, RESULTS, items_of, may_be_items
 from django_inference.serving.lookup import NotServed, check_version, predictor_named
@@ -28,7 +28,7 @@ from django_inference.serving.repository import (
     unload,
 )
 from django_inference.serving.signatures import serving_signature
-from django_inference.serving.steps import InThread, Predict
+from django_inference.serving.steps import Predict
 from django_inference.tensors import Signature, TensorSpec
 from django_inference.wire.datatypes import BYTES, Array, datatype_named
 from django_inference.wire.open_inference import (

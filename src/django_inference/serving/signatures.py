@@ -6,10 +6,11 @@ import time
 from collections.abc import Generator
 from typing import Any
 
+from django_inference.driving import InThread
 from django_inference.exceptions import InferenceError
 from django_inference.handle import Predictor
 from django_inference.registry import predictors
-from django_inference.serving.steps import InThread, SignatureOf, WhoServes
+from django_inference.serving.steps import SignatureOf, WhoServes
 from django_inference.specs import State
 from django_inference.tensors import Signature
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from django_inference.backends.base import BaseBackend, Serving
@@ -20,20 +19,6 @@ LONG = 1 << 18
 _known: weakref.WeakKeyDictionary[BaseBackend, tuple[str, Signature | None]] = (
     weakref.WeakKeyDictionary()
 )
-
-
-class InThread(NamedTuple):
-    """A question that may wait for the model host."""
-
-    ask: Callable[[], Any]
-
-    def run(self) -> Any:
-        """Ask."""
-        return self.ask()
-
-    async def arun(self) -> Any:
-        """Ask, in a thread of its own."""
-        return await asyncio.to_thread(self.ask)
 
 
 class WhoServes(NamedTuple):

@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from django_inference.driving import arun, run
+from django_inference.driving import InThread, arun, run
 from django_inference.exceptions import InvalidInput
 from django_inference.plain import to_plain
-from django_inference.serving.steps import LONG, InThread
+from django_inference.serving.steps import LONG
 from django_inference.serving.tensorflow_inputs import from_document, from_examples
 from django_inference.serving.tensorflow_serving import (
     Metadata,

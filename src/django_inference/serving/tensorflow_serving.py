@@ -12,12 +12,12 @@ from typing import Any, TypeAlias
 import msgspec
 import numpy as np
 
-from django_inference.driving import arun, run
+from django_inference.driving import InThread, arun, run
 from django_inference.exceptions import InvalidInput, PredictionFailed
 from django_inference.handle import Predictor
 from django_inference.serving.lookup import predictor_named
 from django_inference.serving.signatures import serving_signature
-from django_inference.serving.steps import InThread, Predict
+from django_inference.serving.steps import Predict
 from django_inference.serving.tensorflow_versions import (
     Choice,
     VersionStatus,

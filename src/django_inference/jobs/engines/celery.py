@@ -14,7 +14,7 @@ from django_inference.backends.source import find_module
 from django_inference.conf import InvalidPredictor, PredictorJobs, jobs_settings
 from django_inference.exceptions import EngineUnavailable
 from django_inference.jobs.engines.base import BaseEngine
-from django_inference.jobs.settings import predictor_jobs
+from django_inference.jobs.settings import timeout_of
 
 if TYPE_CHECKING:
     from django_inference.jobs.models import Job
@@ -60,7 +60,6 @@ class CeleryEngine(BaseEngine):
 
     def enqueue(self, job: Job, *, delay: float = 0.0) -> str:
         """As `BaseEngine.enqueue`."""
-        seconds = predictor_jobs(job.predictor).timeout if job.timeout is None else job.timeout
         publisher = self.publisher
         try:
             return publisher.publish(
@@ -68,7 +67,7 @@ class CeleryEngine(BaseEngine):
                 (str(job.pk),),
                 queue=None if job.queue == DEFAULT else job.queue,
                 priority=job.priority,
-                time_limit=seconds + jobs_settings().lease + GRACE,
+                time_limit=timeout_of(job) + jobs_settings().lease + GRACE,
                 **({"countdown": delay} if delay > 0 else {}),
             )
         except Exception as error:

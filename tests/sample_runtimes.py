@@ -16,7 +16,7 @@ import numpy as np
 from django_inference.artifacts import Artifact
 from django_inference.exceptions import InvalidInput
 from django_inference.runtimes.base import Runtime, TensorRuntime
-from django_inference.tensors import Signature, Tensors, TensorSpec
+from django_inference.tensors import BatchAxis, Signature, Tensors, TensorSpec
 
 FLOATS = Signature((TensorSpec("x", "float32", (-1, 4)),), (TensorSpec("y", "float32", (-1, 4)),))
 
@@ -63,9 +63,11 @@ class Arrays(TensorRuntime):
         preprocess: Callable[[Any], Any] | None = None,
         postprocess: Callable[[Any], Any] | None = None,
         warmup: Callable[[], Any] | None = None,
+        batch_axis: BatchAxis = "auto",
     ) -> None:
         self._predict = predict
         self.signature = signature
+        self.batch_axis = batch_axis
         for name, hook in (
             ("preprocess", preprocess),
             ("postprocess", postprocess),

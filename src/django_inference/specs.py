@@ -51,6 +51,12 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         warmup: run the model once before it takes traffic.
         share_weights: keep the weights in memory that all replicas share, where the runtime
             can. Some models run slower so.
+        batching: `proven` lets requests share a run after runs have shown that each gets
+            the answer that it gets alone; `always` takes that for granted; with `never`,
+            each request is a run of its own and is not cut.
+        batch_tolerance: by how much a number may differ between the two, relative to numbers
+            above 1; None for what rounding in the type of the output explains.
+        audit: share of the shared runs, after the proof, that are compared again.
     """
 
     max_batch_size: Annotated[int, msgspec.Meta(ge=1)] = 32
@@ -58,6 +64,9 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_queue: Annotated[int, msgspec.Meta(ge=1)] = 1024
     warmup: bool = True
     share_weights: bool = False
+    batching: Literal["proven", "always", "never"] = "proven"
+    batch_tolerance: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    audit: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.001
 
 
 class Supervision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -286,7 +295,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a load is.
 
     Attributes:
-        stage: `fetching`, `loading`, `warming up` or `golden`.
+        stage: `fetching`, `loading`, `warming up`, `proving` or `golden`.
         done: bytes that are here, while it is fetching.
         total: bytes that there will be; 0 where nobody knows.
         seconds: since this stage began.
@@ -310,6 +319,8 @@ class ReplicaStatus(msgspec.Struct, frozen=True, kw_only=True):
         framework: name and version of what runs it, as its runtime says.
         weights: with `share_weights`: `shared`, or `own` where the runtime cannot share them,
             so that one replica with threads on all cores is the better choice.
+        batching: `proven`, `proven at load` until requests have shared runs, `unproven`
+            while neither has happened, `always`, or `not batched: ` and the reason.
         restarts: how often it was started again after it had exited.
         statistics: since it was started.
     """
@@ -321,6 +332,7 @@ class ReplicaStatus(msgspec.Struct, frozen=True, kw_only=True):
     device: str = ""
     framework: str = ""
     weights: str = ""
+    batching: str = ""
     restarts: int = 0
     statistics: Statistics = Statistics()
 

@@ -7,7 +7,8 @@ has not made a prediction yet has no use for it.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -16,8 +17,12 @@ if TYPE_CHECKING:
 
 Tensors: TypeAlias = "dict[str, np.ndarray[Any, Any]]"
 
-#: As in `images float32 [-1, 3, 640, 640]`; a name may hold spaces.
-_SPEC = re.compile(r"(\S.*?) (\w+) ?\[((?:-1|\d+)(?:, ?(?:-1|\d+))*)\]")
+#: The batch axis of every tensor, or of each by its name; None where there is none, and
+#: "auto" where the shapes and names of the artifact are to say.
+BatchAxis: TypeAlias = "int | Mapping[str, int | None] | Literal['auto'] | None"
+
+#: As in `images float32 [-1, 3, 640, 640]`; a name may hold spaces. `[]` is a single value.
+_SPEC = re.compile(r"(\S.*?) (\w+) ?\[((?:-1|\d+)(?:, ?(?:-1|\d+))*)?\]")
 _DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64", "complex64", "complex128", "str", "bytes"),
@@ -30,12 +35,27 @@ class TensorSpec(msgspec.Struct, frozen=True):
     Attributes:
         name: as the artifact calls it.
         dtype: numpy's name (`float32`, `uint8`, …), `str` for text or `bytes`.
-        shape: the length of every axis, the batch first; -1 where any length fits.
+        shape: the length of every axis; -1 where any length fits.
+        batch_axis: the axis with one entry for each row of a batch; None for a tensor that
+            belongs to the whole call, such as a scalar, a state or a parameter.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    batch_axis: int | None = 0
+
+    def __post_init__(self) -> None:
+        """Give a tensor without axes no batch axis."""
+        if not self.shape and self.batch_axis is not None:
+            msgspec.structs.force_setattr(self, "batch_axis", None)
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape of one row: without the batch axis."""
+        if self.batch_axis is None:
+            return self.shape
+        return self.shape[: self.batch_axis] + self.shape[self.batch_axis + 1 :]
 
     def __str__(self) -> str:
         """As in `images float32 [-1, 3, 640, 640]`."""
@@ -51,13 +71,13 @@ class TensorSpec(msgspec.Struct, frozen=True):
         found = _SPEC.fullmatch(text)
         if found is None:
             raise ValueError(
-                f"{text!r} is not the name, type and shape of a tensor, batch first, as in "
+                f"{text!r} is not the name, type and shape of a tensor, as in "
                 "'images float32 [-1, 3, 640, 640]'."
             )
         name, dtype, axes = found.groups()
         if dtype not in _DTYPES:
             raise ValueError(f"{text!r}: the type is one of {', '.join(_DTYPES)}.")
-        return cls(name, dtype, tuple(int(axis) for axis in axes.split(",")))
+        return cls(name, dtype, tuple(int(axis) for axis in axes.split(",")) if axes else ())
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -69,5 +89,5 @@ class Signature(msgspec.Struct, frozen=True):
     @property
     def batch_size(self) -> int:
         """The number of rows that the artifact was exported for; -1 when any will do."""
-        sizes = {spec.shape[0] for spec in self.inputs if spec.shape}
+        sizes = {spec.shape[spec.batch_axis] for spec in self.inputs if spec.batch_axis is not None}
         return sizes.pop() if len(sizes) == 1 else -1

@@ -66,12 +66,15 @@ class Engine:
 
 
 def spec(runtime: str, options: EngineOptions | None = None, **runtime_options: Any) -> ModelSpec:
-    """A model of the alias `m`, whose runtime is one of `tests.sample_runtimes`."""
+    """A model of the alias `m`, whose runtime is one of `tests.sample_runtimes`.
+
+    It shares runs without a proof, unless its options say otherwise.
+    """
     return ModelSpec(
         alias="m",
         runtime=f"tests.sample_runtimes.{runtime}",
         runtime_options=runtime_options,
-        options=options or EngineOptions(),
+        options=options or EngineOptions(batching="always"),
     )
 
 

@@ -26,7 +26,7 @@ TWO = Fitting(
 def refusal(fitting: Fitting, payload: Any) -> str:
     """What the model says to an input that it does not take."""
     with pytest.raises(InvalidInput) as caught:
-        fitting.rows(fitting.fit(payload))
+        fitting.fit(payload)
     return str(caught.value)
 
 
@@ -126,7 +126,6 @@ def test_the_message_says_which_values_were_out_of_range() -> None:
         ({"x": [["a"] * 4]}, ["x float32 [-1, 4]", "<U1"]),
         ({"x": {"nested": 1}}, ["x float32 [-1, 4]", "object"]),
         ({"x": []}, ["x float32 [-1, 4]", "[0]"]),
-        ({"x": np.zeros((0, 4))}, ["empty", "axis 0"]),
     ],
 )
 def test_a_refusal_names_the_input_and_what_was_expected(
@@ -134,13 +133,6 @@ def test_a_refusal_names_the_input_and_what_was_expected(
 ) -> None:
     said = refusal(one("float32", 4), payload)
     assert all(word in said for word in words), said
-
-
-def test_inputs_of_different_lengths_are_refused() -> None:
-    said = refusal(TWO, {"image": np.zeros((3, 2, 2), np.uint8), "size": [1, 2]})
-    assert "axis 0" in said
-    assert "image [3, 2, 2]" in said
-    assert "size [2]" in said
 
 
 def test_an_array_alone_cannot_stand_for_several_inputs() -> None:
@@ -153,16 +145,36 @@ def test_a_model_without_a_signature_takes_any_named_arrays() -> None:
     fitting = Fitting(None)
     tensors = fitting.fit({"a": [[1, 2]], "b": ["x"]})
     assert tensors["a"].tolist() == [[1, 2]]
-    assert fitting.rows(tensors) == 1
+    assert fitting.lengths(tensors) == {1}
     assert "by name" in refusal(fitting, np.zeros(3))
-    assert "empty" in refusal(fitting, {"a": np.float32(1)})
 
 
-@pytest.mark.parametrize("payload", [{}, {"a": [1], "b": [1, 2]}])
-def test_without_a_signature_the_batch_must_have_one_length_all_the_same(
-    payload: dict[str, Any],
-) -> None:
-    assert "axis 0" in refusal(Fitting(None), payload)
+def test_parameters_of_a_call_have_no_rows() -> None:
+    signature = Signature(
+        (
+            TensorSpec("x", "float32", (-1, 4)),
+            TensorSpec("scales", "float32", (3,), None),
+            TensorSpec("rate", "int64", ()),
+        )
+    )
+    fitting = Fitting(signature)
+    given = {"x": np.zeros((5, 4)), "scales": [1.0, 2, 3], "rate": 16_000}
+    tensors = fitting.fit(given)
+    assert fitting.lengths(tensors) == {5}
+    assert fitting.key(tensors) == fitting.key(fitting.fit(given | {"x": np.ones((2, 4))}))
+    assert fitting.key(tensors) != fitting.key(fitting.fit(given | {"rate": 8_000}))
+    assert fitting.key(tensors) != fitting.key(fitting.fit(given | {"scales": [1.0, 2, 4]}))
+    assert "scales" in refusal(fitting, given | {"scales": [1.0, 2]})
+
+
+def test_rows_lie_along_the_batch_axis() -> None:
+    signature = Signature((TensorSpec("x", "float32", (-1, -1, 2), 1),))
+    fitting = Fitting(signature)
+    three, one_more = (fitting.fit(np.zeros((7, rows, 2))) for rows in (3, 1))
+    assert fitting.lengths(three) == {3}
+    assert fitting.key(three) == fitting.key(one_more)
+    assert fitting.key(three) != fitting.key(fitting.fit(np.zeros((3, 7, 2))))
+    assert fitting.row("x", np.zeros((7, 2))).shape == (7, 1, 2)
 
 
 def test_an_axis_that_may_vary_takes_any_length_and_keeps_rows_apart() -> None:

@@ -15,7 +15,7 @@ HIGH, NORMAL, LOW = range(3)
 
 
 def test_one_more_than_the_queue_holds_is_refused_at_once() -> None:
-    engine = loaded("Items", EngineOptions(max_queue=3))
+    engine = loaded("Items", EngineOptions(batching="always", max_queue=3))
     asked = [Asked([index]) for index in range(5)]
     for request in asked:
         engine.runner.admit(request)
@@ -36,7 +36,7 @@ def test_when_to_try_again_follows_the_measured_rate() -> None:
         time.sleep(0.02 * len(items))
         return items
 
-    engine = loaded("Items", EngineOptions(max_queue=10), predict=slow)
+    engine = loaded("Items", EngineOptions(batching="always", max_queue=10), predict=slow)
     engine.run(*([index] for index in range(5)))
     asked = [Asked([index]) for index in range(11)]
     for request in asked:
@@ -47,7 +47,7 @@ def test_when_to_try_again_follows_the_measured_rate() -> None:
 
 def test_a_queue_of_what_is_not_urgent_is_overtaken() -> None:
     predict, calls = recorded(list)
-    engine = loaded("Items", EngineOptions(max_batch_size=2), predict=predict)
+    engine = loaded("Items", EngineOptions(batching="always", max_batch_size=2), predict=predict)
     low = [Asked([f"low {index}"], priority=LOW) for index in range(6)]
     for request in low:
         engine.runner.admit(request)
@@ -85,7 +85,7 @@ def test_what_has_expired_in_the_queue_is_not_run() -> None:
 
 def test_whoever_has_given_up_costs_no_run() -> None:
     predict, calls = recorded(list)
-    engine = loaded("Items", EngineOptions(max_batch_size=2), predict=predict)
+    engine = loaded("Items", EngineOptions(batching="always", max_batch_size=2), predict=predict)
     gone, other = Asked(["gone", "gone too", "and gone"]), Asked(["other"])
     engine.runner.admit(gone)
     engine.runner.admit(other)

@@ -169,7 +169,9 @@ def test_zeros_are_left_out_where_nobody_knows_what_fits(signature: Signature | 
 
 def test_warming_up_can_be_switched_off() -> None:
     predict, calls = recorded(list)
-    loaded("Items", EngineOptions(warmup=False), predict=predict, warmup=lambda: 21)
+    loaded(
+        "Items", EngineOptions(batching="always", warmup=False), predict=predict, warmup=lambda: 21
+    )
     assert calls == []
 
 
@@ -235,7 +237,9 @@ def test_dtypes_are_not_mixed_where_the_model_does_not_say_what_it_takes() -> No
 
 def test_more_rows_than_a_batch_takes_are_sliced_and_joined() -> None:
     predict, calls = recorded(lambda inputs: {"y": inputs["x"] * 2})
-    engine = loaded("Arrays", EngineOptions(max_batch_size=8, warmup=False), predict=predict)
+    engine = loaded(
+        "Arrays", EngineOptions(batching="always", max_batch_size=8, warmup=False), predict=predict
+    )
     x = rows(20)
     (answer,) = engine.run({"x": x})
     assert [len(call["x"]) for call in calls] == [8, 8, 4]
@@ -244,7 +248,7 @@ def test_more_rows_than_a_batch_takes_are_sliced_and_joined() -> None:
 
 def test_a_long_list_of_items_runs_in_several_batches() -> None:
     predict, calls = recorded(lambda items: [item * 2 for item in items])
-    engine = loaded("Items", EngineOptions(max_batch_size=8), predict=predict)
+    engine = loaded("Items", EngineOptions(batching="always", max_batch_size=8), predict=predict)
     assert engine.run(list(range(20))) == [[item * 2 for item in range(20)]]
     assert [len(call) for call in calls] == [8, 8, 4]
 
@@ -253,7 +257,7 @@ def test_an_artifact_exported_for_a_fixed_batch_always_gets_that_batch() -> None
     predict, calls = recorded(lambda inputs: {"y": inputs["x"] * 2})
     engine = loaded(
         "Arrays",
-        EngineOptions(max_batch_size=1, warmup=False),
+        EngineOptions(batching="always", max_batch_size=1, warmup=False),
         predict=predict,
         signature=FIXED,
     )
@@ -316,7 +320,7 @@ def test_an_item_may_be_the_only_input_by_itself() -> None:
 
 def test_items_and_tensors_share_batches() -> None:
     predict, calls = recorded(lambda inputs: {"y": inputs["x"] * 2})
-    engine = loaded("Arrays", EngineOptions(warmup=False), predict=predict)
+    engine = loaded("Arrays", EngineOptions(batching="always", warmup=False), predict=predict)
     items, tensors = engine.run([[1, 2, 3, 4]] * 3, {"x": rows(2)})
     assert [call["x"].shape for call in calls] == [(5, 4)]
     assert len(items) == 3
@@ -464,24 +468,6 @@ def test_results_that_do_not_match_the_items_are_an_error_of_the_model() -> None
     assert "0 results for 1 items" in outcome.message
 
 
-def test_outputs_that_lost_rows_are_an_error_of_the_model() -> None:
-    engine = loaded(
-        "Arrays", EngineOptions(warmup=False), predict=lambda inputs: {"y": inputs["x"][:-1]}
-    )
-    (outcome,) = engine.run({"x": rows(3)})
-    assert isinstance(outcome, PredictionFailed)
-    assert "'y'" in outcome.message
-    assert "2 rows" in outcome.message
-
-
-def test_a_sum_over_the_batch_is_not_taken_for_rows() -> None:
-    engine = loaded(
-        "Arrays", EngineOptions(warmup=False), predict=lambda inputs: {"y": inputs["x"].sum()}
-    )
-    (outcome,) = engine.run({"x": rows(3)})
-    assert isinstance(outcome, PredictionFailed)
-
-
 def test_a_model_that_leaves_the_interpreter_fails_the_prediction_only() -> None:
     def predict(items: list[Any]) -> list[Any]:
         if "bad" in items:
@@ -529,7 +515,7 @@ def test_a_request_that_expires_while_others_run_is_dropped() -> None:
         return items
 
     predict, calls = recorded(sleep)
-    engine = loaded("Items", EngineOptions(max_batch_size=1), predict=predict)
+    engine = loaded("Items", EngineOptions(batching="always", max_batch_size=1), predict=predict)
     outcomes = engine.run([0.05], Asked([0.0], deadline=time.monotonic() + 0.02), [0.001])
     assert calls == [[0.05], [0.001]]
     assert outcomes[0] == [0.05]
@@ -541,7 +527,7 @@ def test_a_request_that_expires_while_others_run_is_dropped() -> None:
 
 
 def test_what_is_counted() -> None:
-    engine = loaded("Items", EngineOptions(max_batch_size=4), predict=faulty)
+    engine = loaded("Items", EngineOptions(batching="always", max_batch_size=4), predict=faulty)
     engine.run(*([index] for index in range(6)), list(range(9)))
     counts = engine.statistics
     assert (counts.requests, counts.failures, counts.rows) == (7, 0, 15)

@@ -166,7 +166,7 @@ def test_what_is_more_urgent_than_a_chunk_runs_first() -> None:
 
 
 def test_a_queue_that_is_full_refuses_new_streams_and_goes_on_with_the_others() -> None:
-    engine = loaded("Items", EngineOptions(max_queue=1), stream=Counting())
+    engine = loaded("Items", EngineOptions(batching="always", max_queue=1), stream=Counting())
     open_one = Stream("open")
     assert next_of(engine, open_one) == ("open", 1)
     asked = [Asked([1]), Asked(Stream("new")), Asked(open_one)]
@@ -187,7 +187,9 @@ def test_a_chunk_counts_as_a_request_of_one_row() -> None:
 
 
 def test_a_chunk_does_not_wait_for_company() -> None:
-    engine = loaded("Items", EngineOptions(max_batch_delay=30.0), stream=Counting())
+    engine = loaded(
+        "Items", EngineOptions(batching="always", max_batch_delay=30.0), stream=Counting()
+    )
     runner = engine.runner
     runner.admit(Asked([1]))
     assert runner.gains_by_waiting

@@ -119,7 +119,7 @@ def test_a_request_that_comes_alone_does_not_wait_for_company(new_thread: NewThr
 
 def test_a_batch_delay_waits_for_company(new_thread: NewThread) -> None:
     predict, calls = recorded(list)
-    thread = new_thread(EngineOptions(max_batch_delay=0.3), predict=predict)
+    thread = new_thread(EngineOptions(batching="always", max_batch_delay=0.3), predict=predict)
     thread.loaded.wait(10)
     futures = []
     for index in range(3):
@@ -130,7 +130,7 @@ def test_a_batch_delay_waits_for_company(new_thread: NewThread) -> None:
 
 
 def test_a_batch_that_is_full_does_not_wait_any_longer(new_thread: NewThread) -> None:
-    thread = new_thread(EngineOptions(max_batch_delay=30, max_batch_size=4))
+    thread = new_thread(EngineOptions(batching="always", max_batch_delay=30, max_batch_size=4))
     thread.loaded.wait(10)
     began = time.monotonic()
     futures = [put(thread, index) for index in range(4)]

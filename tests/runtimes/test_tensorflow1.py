@@ -208,15 +208,20 @@ def test_a_graph_with_several_ends_lists_them(training: SimpleNamespace) -> None
     assert "input:0" not in said
 
 
-def test_a_placeholder_without_an_axis_for_the_batch_asks_for_a_value(frozen: Path) -> None:
-    with pytest.raises(ValueError, match=r"'keep_prob' is a single value.*\"keep_prob:0\": 1\.0"):
-        loaded(frozen)
+def test_a_placeholder_without_an_axis_belongs_to_the_whole_call(frozen: Path) -> None:
+    runtime = loaded(frozen)
+    assert runtime.signature is not None
+    axes = {spec.name: spec.batch_axis for spec in runtime.signature.inputs}
+    assert axes == {"input": 0, "keep_prob": None}
+    outputs = runtime.predict({"input": X, "keep_prob": np.array(1, np.float32)})
+    assert all(len(output) == len(X) for output in outputs.values())
 
 
-def test_an_output_without_an_axis_for_the_batch_is_refused(training: SimpleNamespace) -> None:
+def test_an_output_without_an_axis_for_the_batch_is_declared_so(training: SimpleNamespace) -> None:
     outputs = {"loss": "sparse_softmax_cross_entropy_loss/value:0"}
-    with pytest.raises(ValueError, match="'loss' is a single value for the whole batch"):
-        loaded(training.meta, outputs=outputs, feed=ENDS["feed"])
+    runtime = loaded(training.meta, outputs=outputs, feed=ENDS["feed"])
+    assert runtime.signature is not None
+    assert runtime.signature.outputs[0].batch_axis is None
 
 
 def test_inputs_that_do_not_suffice_are_completed(training: SimpleNamespace) -> None:

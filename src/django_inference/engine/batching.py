@@ -13,8 +13,8 @@ class Request(ABC):
     """One call on its way through the engine; whoever carries calls subclasses it.
 
     Args:
-        payload: named tensors with the batch on axis 0, one array for the only input, a
-            list of items, or the `Stream` whose next chunk is asked for.
+        payload: named tensors, one array for the only input, a list of items, or the
+            `Stream` whose next chunk is asked for.
         deadline: `time.monotonic()` after which nobody waits for the answer.
         sent_at: `time.monotonic()` when the caller sent it.
         alone: never share a batch; set on what was in the batch of a worker that died.
@@ -66,13 +66,23 @@ class Unit:
         inputs: what the runtime takes.
         rows: how much of `max_batch_size` it fills.
         key: units with equal keys can be joined.
+        alone: it shares its batch with no other.
     """
 
-    __slots__ = ("index", "inputs", "key", "request", "rows")
+    __slots__ = ("alone", "index", "inputs", "key", "request", "rows")
 
-    def __init__(self, request: Request, index: int, inputs: Any, rows: int, key: Any) -> None:
+    def __init__(
+        self,
+        request: Request,
+        index: int,
+        inputs: Any,
+        rows: int,
+        key: Any,
+        alone: bool = False,
+    ) -> None:
         self.request = request
         self.index = index
         self.inputs = inputs
         self.rows = rows
         self.key = key
+        self.alone = alone or request.alone

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from django_inference.engine.axes import Axes
 from django_inference.exceptions import InvalidInput
 from django_inference.tensors import Signature, Tensors, TensorSpec
 
@@ -18,17 +20,20 @@ class Fitting:
 
     Args:
         signature: of the model; None lets everything pass that is a named array.
+        axes: the batch axes of the inputs of a model without a signature, where not 0.
     """
 
-    def __init__(self, signature: Signature | None) -> None:
+    def __init__(self, signature: Signature | None, axes: Axes | None = None) -> None:
         self._signature = signature
+        self.axes = Axes.of_specs(signature.inputs) if signature else axes or Axes({})
         self._inputs = tuple(
-            (spec, None if spec.dtype in _TEXT else np.dtype(spec.dtype), spec.shape[1:])
+            (spec, None if spec.dtype in _TEXT else np.dtype(spec.dtype))
             for spec in (signature.inputs if signature else ())
         )
         # Where only the batch varies, any two inputs that fit can be joined.
         self._uniform = bool(self._inputs) and all(
-            dtype is not None and -1 not in tail for _, dtype, tail in self._inputs
+            dtype is not None and spec.batch_axis is not None and -1 not in spec.row_shape
+            for spec, dtype in self._inputs
         )
 
     def fit(self, payload: Any) -> Tensors:
@@ -47,7 +52,7 @@ class Fitting:
         if len(payload) != len(self._inputs):
             self._refuse_names(payload)
         tensors = {}
-        for spec, dtype, tail in self._inputs:
+        for spec, dtype in self._inputs:
             try:
                 value = payload[spec.name]
             except KeyError:
@@ -57,33 +62,42 @@ class Fitting:
             # numpy takes None for float64 where it compares dtypes.
             if dtype is None or value.dtype != dtype:
                 value = _cast(value, dtype, spec)
-            if value.shape[1:] != tail and not _matches(value.shape, spec.shape):
+            if value.shape != spec.shape and not _matches(value.shape, spec):
                 raise InvalidInput(f"the input {spec} does not take the shape {list(value.shape)}.")
             tensors[spec.name] = value
         return tensors
 
-    def rows(self, tensors: Tensors) -> int:
-        """The length of axis 0, which all the tensors share.
-
-        Raises:
-            InvalidInput: they do not, or there is none.
-        """
-        lengths = {len(tensor) if tensor.ndim else 0 for tensor in tensors.values()}
-        if len(lengths) != 1:
-            found = ", ".join(f"{name} {list(value.shape)}" for name, value in tensors.items())
-            raise InvalidInput(f"axis 0 is the batch and must have one length, not: {found}.")
-        rows = lengths.pop()
-        if rows == 0:
-            raise InvalidInput("the batch is empty: axis 0 of the inputs has no rows.")
-        return rows
+    def lengths(self, tensors: Tensors) -> set[int]:
+        """The lengths of the batch axes: one for a batch, none where no tensor has such an axis."""
+        lengths = {self.axes.length(name, tensor) for name, tensor in tensors.items()}
+        return {length for length in lengths if length is not None}
 
     def key(self, tensors: Tensors) -> Any:
-        """Equal for tensors that can be joined along axis 0."""
+        """Equal for tensors that can be joined: rows of one shape, and the same parameters."""
         if self._uniform:
             return None
-        return tuple(
-            (name, tensors[name].dtype.str, tensors[name].shape[1:]) for name in sorted(tensors)
-        )
+        key = []
+        for name in sorted(tensors):
+            tensor, axis = tensors[name], self.axes.of(name)
+            if axis is None or tensor.ndim <= axis:
+                key.append((name, tensor.dtype.str, tensor.shape, _content(tensor)))
+            else:
+                row = tensor.shape[:axis] + tensor.shape[axis + 1 :]
+                key.append((name, tensor.dtype.str, row, b""))
+        return tuple(key)
+
+    def row(self, name: str, value: Any) -> np.ndarray[Any, Any]:
+        """Give an input of one item its batch axis, if it has one."""
+        array, axis = as_array(name, value), self.axes.of(name)
+        if axis is None:
+            return array
+        # An item with too few axes is refused by `fit`.
+        return np.expand_dims(array, min(axis, array.ndim))
+
+    @property
+    def only_name(self) -> str | None:
+        """The name of the only input, if there is one only."""
+        return self._inputs[0][0].name if len(self._inputs) == 1 else None
 
     def _named(self, value: Any) -> dict[str, Any]:
         if self._signature is None:
@@ -97,7 +111,7 @@ class Fitting:
         raise InvalidInput(f"the inputs are {self._expected()}; given: {given}.")
 
     def _expected(self) -> str:
-        return ", ".join(str(spec) for spec, _, _ in self._inputs)
+        return ", ".join(str(spec) for spec, _ in self._inputs)
 
 
 def as_array(name: str, value: Any) -> np.ndarray[Any, Any]:
@@ -112,10 +126,25 @@ def as_array(name: str, value: Any) -> np.ndarray[Any, Any]:
         raise InvalidInput(f"the input {name!r} is not an array: {error}") from error
 
 
-def _matches(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
-    # Axis 0 is left out: the runner cuts the batch into the size that the artifact takes.
-    return len(shape) == len(expected) and all(
-        want in (-1, have) for have, want in zip(shape[1:], expected[1:], strict=True)
+def shapes(tensors: Tensors) -> str:
+    """The names and shapes of tensors, for a message."""
+    return ", ".join(f"{name} {list(value.shape)}" for name, value in tensors.items())
+
+
+def _content(tensor: np.ndarray[Any, Any]) -> bytes:
+    """A digest of values, for a parameter that requests must have in common."""
+    data = repr(tensor.tolist()).encode() if tensor.dtype.hasobject else tensor.tobytes()
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _matches(shape: tuple[int, ...], spec: TensorSpec) -> bool:
+    # A tensor without axes in the signature may be one whose shape the artifact does not say.
+    if not spec.shape:
+        return True
+    # The batch axis is left out: the batch is cut into the size that the artifact takes.
+    return len(shape) == len(spec.shape) and all(
+        want in (-1, have) or axis == spec.batch_axis
+        for axis, (have, want) in enumerate(zip(shape, spec.shape, strict=True))
     )
 
 

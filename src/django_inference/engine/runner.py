@@ -9,14 +9,17 @@ from typing import Any
 from django_inference import runtimes
 from django_inference.artifacts import Artifact
 from django_inference.artifacts.records import StoreSettings
+from django_inference.engine.adapters import model_of
+from django_inference.engine.answers import Answers
 from django_inference.engine.batching import Request, Unit
-from django_inference.engine.failures import OF_THE_MODEL, failure_of
 from django_inference.engine.golden import check_golden
-from django_inference.engine.models import Model, Offender, joined, model_of
+from django_inference.engine.load_proof import prove_at_load
+from django_inference.engine.models import Model, Offender
+from django_inference.engine.proof import Proof
+from django_inference.engine.runs import Runs
 from django_inference.engine.streams import Stream, Streams
 from django_inference.engine.waiting import Waiting
 from django_inference.engine.warmup import warm_up
-from django_inference.exceptions import InferenceError, Overloaded, PredictionTimeout
 from django_inference.metrics import StatisticsPage
 from django_inference.runtimes.base import BaseRuntime
 from django_inference.specs import ErrorReport, ModelSpec, printable
@@ -36,9 +39,11 @@ class Runner:
         page: where the counts go.
         report: told of every exception that the model's own code raises.
         on_stage: told what the load does now (`specs.Progress`).
+        on_batching: called with `ReplicaStatus.batching` when that has changed.
         store: where what a runtime makes of its artifact is kept; None: nowhere.
 
     Attributes:
+        proof: whether requests share runs.
         streams: that are open.
     """
 
@@ -48,6 +53,7 @@ class Runner:
         page: StatisticsPage,
         report: Callable[[ErrorReport], None] = lambda report: None,
         on_stage: Callable[[str], None] = lambda stage: None,
+        on_batching: Callable[[str], None] = lambda status: None,
         store: StoreSettings | None = None,
     ) -> None:
         self.spec = spec
@@ -56,9 +62,13 @@ class Runner:
         self._page = page
         self._report = report
         self._on_stage = on_stage
+        self._on_batching = on_batching
+        self._answers = Answers(spec.alias, page, report)
+        self.proof = Proof(spec.alias, spec.options)
         self._store = store
         self._runtime: BaseRuntime
         self._model: Model
+        self._runs: Runs
         self._waiting = Waiting(1)
         self.streams: Streams
 
@@ -81,12 +91,18 @@ class Runner:
         self._runtime.share_weights = spec.options.share_weights and self._runtime.can_share_weights
         self._runtime.load(artifact)
         self._model = model_of(self._runtime, spec.options.max_batch_size)
+        self.proof = Proof(spec.alias, spec.options, self._model.may_join, self._on_batching)
         self.streams = Streams(self._runtime, self._page, self._report)
         self.signature = self._model.signature
         self._waiting = Waiting(self._model.max_rows)
+        self._runs = Runs(self._model, self._call, self.proof, self._answers, self._waiting)
         if spec.options.warmup:
             self._on_stage("warming up")
             warm_up(self, self._runtime)
+            self._on_stage("proving")
+            examples = [*self._runtime.examples(), *(golden.input for golden in spec.golden)]
+            prove_at_load(self._model, self._call, _payloads(examples), self.proof)
+            self.signature = self._model.signature
         if spec.golden:
             self._on_stage("golden")
         check_golden(self)
@@ -124,43 +140,48 @@ class Runner:
     def gains_by_waiting(self) -> bool:
         """Whether more requests could share the next batch."""
         size = len(self._waiting)
-        return 0 < size < self.spec.options.max_batch_size and not self._waiting.has_lone
+        full = self.spec.options.max_batch_size
+        return 0 < size < full and not (self._waiting.has_lone or self.proof.reason)
 
     def admit(self, request: Request) -> None:
         """Let a request wait for its batch, or answer it at once where that is hopeless."""
         now = monotonic()
         if request.deadline < now:
-            self._expire(request)
+            self._answers.expire(request)
             return
         if request.is_abandoned:
-            self._page.abandoned()
+            self._answers.abandon(request)
             return
         is_stream = isinstance(request.payload, Stream)
         if len(self._waiting) >= self.spec.options.max_queue and not (
             # Who has got chunks already was let in long ago.
             is_stream and request.payload.has_begun
         ):
-            self._refuse(request)
+            self._answers.refuse(request, len(self._waiting))
             return
         try:
-            parts = (self.streams if is_stream else self._model).units(request)
+            parts = (
+                self.streams.units(request)
+                if is_stream
+                else self._model.units(request, self._may_cut)
+            )
         except Offender as offender:
-            self._fail(request, offender.__cause__ or offender, offender.index)
+            self._answers.fail(request, offender.__cause__ or offender, offender.index)
             return
         except Exception as error:
-            self._fail(request, error)
+            self._answers.fail(request, error)
             return
         request.waiting = len(parts)
         request.results = [None] * len(parts)
         if not parts:
-            self._answer(request, [])
+            self._answers.give(request, [])
         for part in parts:
             self._waiting.add(part)
 
     def step(self) -> None:
         """Run the next batch, if anything waits."""
         if batch := self._waiting.next_batch():
-            self._run(batch)
+            self._runs.run(batch)
 
     def run(self, requests: Iterable[Request]) -> None:
         """Answer every request, in as few calls of the runtime as their shapes allow."""
@@ -169,102 +190,27 @@ class Runner:
         while self._waiting:
             self.step()
 
-    # The run: halves of a batch that raised are run again, until the offender is alone.
+    def _may_cut(self, key: Any) -> bool:
+        proof = self.proof
+        # The runs of a fixed number of rows at load were of that number: cutting adds nothing.
+        at_load = proof.agreed_at_load and not proof.reason and self._model.fixed_rows > 1
+        return at_load or proof.joins(key)
 
-    def _run(self, batch: list[Unit]) -> None:
-        now = monotonic()
-        batch = [unit for unit in batch if self._is_wanted(unit.request, now)]
-        if not batch:
-            return
-        for unit in batch:
-            unit.request.begins(len(batch))
-        try:
-            results = self._call(batch, now)
-        except OF_THE_MODEL as error:
-            if len(batch) == 1:
-                self._fail(batch[0].request, error, batch[0].index)
-                return
-            middle = len(batch) // 2
-            self._run(batch[:middle])
-            self._run(batch[middle:])
-            return
-        for unit, result in zip(batch, results, strict=True):
-            self._resolve(unit, result)
-
-    def _is_wanted(self, request: Request, now: float) -> bool:
-        if request.waiting < 0:
-            return False
-        if request.deadline < now:
-            self._expire(request)
-            return False
-        if request.is_abandoned:
-            request.waiting = -1
-            self._page.abandoned()
-            return False
-        return True
-
-    def _call(self, batch: list[Unit], now: float) -> list[Any]:
+    def _call(self, batch: list[Unit], *, with_zeros: bool = False) -> list[Any]:
         page = self._page
         rows = 0
         for unit in batch:
             rows += unit.rows
-        page.run_begins(now)
+        began = monotonic()
+        page.run_begins(began)
         try:
             if isinstance(batch[0].inputs, Stream):
                 return [self.streams.next(batch[0].inputs)]
-            return self._model.call(batch, rows)
+            return self._model.call(batch, rows, with_zeros)
         finally:
-            page.run_ends(rows, monotonic() - now)
+            page.run_ends(rows, monotonic() - began)
 
-    # After the run: results become answers.
 
-    def _resolve(self, unit: Unit, result: Any) -> None:
-        request = unit.request
-        if request.waiting < 0:
-            return
-        if isinstance(request.payload, list):
-            try:
-                result = self._model.result(result)
-            except OF_THE_MODEL as error:
-                self._fail(request, error, unit.index)
-                return
-        request.results[unit.index] = result
-        request.waiting -= 1
-        if request.waiting == 0:
-            self._answer(request, joined(request))
-
-    def _expire(self, request: Request) -> None:
-        self._page.expired()
-        self._answer(
-            request,
-            PredictionTimeout(
-                "the deadline passed before the model could run.", alias=self.spec.alias
-            ),
-        )
-
-    def _refuse(self, request: Request) -> None:
-        self._page.refused()
-        waiting = len(self._waiting)
-        self._answer(
-            request,
-            Overloaded(
-                f"{waiting} requests wait already (max_queue).",
-                alias=self.spec.alias,
-                retry_after=waiting * self._page.seconds_per_row,
-            ),
-        )
-
-    def _fail(self, request: Request, error: BaseException, index: int | None = None) -> None:
-        if request.waiting < 0:
-            return
-        failure = failure_of(error, self.spec.alias, self._report)
-        if index is not None and isinstance(request.payload, list) and len(request.payload) > 1:
-            failure.message = f"item {index}: {failure.message}"
-        self._answer(request, failure)
-
-    def _answer(self, request: Request, outcome: Any) -> None:
-        request.waiting = -1
-        failed = isinstance(outcome, InferenceError)
-        now = monotonic()
-        self._page.answered(now, now - request.sent_at, failed=failed)
-        request.answer(outcome)
+def _payloads(examples: Iterable[Any]) -> list[Any]:
+    """Make payloads of examples, some of which are single items."""
+    return [each if isinstance(each, dict | list) else [each] for each in examples]

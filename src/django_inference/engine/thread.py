@@ -74,7 +74,7 @@ class ModelThread:
         self.error: ErrorReport | None = None
         self.retry_at = 0.0
         self.page = StatisticsPage()
-        self.runner = Runner(spec, self.page, self._report, self._locating.enter, store)
+        self.runner = Runner(spec, self.page, self._report, self._locating.enter, store=store)
         self._spec = spec
         self._backoff = backoff
         self._lock = threading.Lock()

@@ -36,7 +36,7 @@ class Waiting:
     def add(self, unit: Unit) -> None:
         """Let a unit wait."""
         lane = self._lanes[unit.request.priority]
-        key = unit if unit.request.alone else unit.key
+        key = unit if unit.alone else unit.key
         if key in lane:
             lane[key].append(unit)
         else:

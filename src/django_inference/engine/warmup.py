@@ -6,13 +6,13 @@ import logging
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-import numpy as np
-
 from django_inference.engine.batching import Request
+from django_inference.engine.examples import zeros
+from django_inference.engine.load_proof import Question
 from django_inference.exceptions import InferenceError
 from django_inference.runtimes.base import BaseRuntime
 from django_inference.specs import ModelSpec
-from django_inference.tensors import Signature, Tensors
+from django_inference.tensors import Signature
 
 logger = logging.getLogger("django_inference.engine")
 
@@ -40,36 +40,15 @@ def warm_up(runner: Runs, runtime: BaseRuntime) -> None:
         if isinstance(answer, InferenceError):
             raise answer
         return
-    zeros = _zeros(runner.signature)
-    if zeros is not None:
-        answer = outcome(runner, zeros)
+    example = zeros(runner.signature)
+    if example is not None:
+        answer = outcome(runner, example)
         if isinstance(answer, InferenceError):
             logger.warning("warm-up with zeros failed alias=%s: %s", runner.spec.alias, answer)
 
 
-class _Trial(Request):
-    outcome: Any = None
-
-    def begins(self, batch: int) -> None:
-        pass
-
-    def answer(self, outcome: Any) -> None:
-        self.outcome = outcome
-
-
 def outcome(runner: Runs, payload: Any) -> Any:
     """What the model answers to a payload that nobody sent: a result or an error."""
-    trial = _Trial(payload, deadline=float("inf"), sent_at=0.0)
-    runner.run([trial])
-    return trial.outcome
-
-
-def _zeros(signature: Signature | None) -> Tensors | None:
-    if signature is None or not signature.inputs:
-        return None
-    tensors = {}
-    for spec in signature.inputs:
-        if spec.dtype in ("str", "bytes") or not spec.shape or -1 in spec.shape[1:]:
-            return None
-        tensors[spec.name] = np.zeros((max(spec.shape[0], 1), *spec.shape[1:]), spec.dtype)
-    return tensors
+    question = Question(payload)
+    runner.run([question])
+    return question.outcome

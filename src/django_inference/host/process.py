@@ -19,6 +19,7 @@ import psutil
 from django_inference.artifacts.records import StoreSettings
 from django_inference.host.placement import Placement
 from django_inference.host.protocol import (
+    Batching,
     Drain,
     Erred,
     Loaded,
@@ -73,7 +74,7 @@ class WorkerProcess:
         self.error: ErrorReport | None = None
         self.signature: Signature | None = None
         self.load_seconds = 0.0
-        self.device = self.framework = self.weights = ""
+        self.device = self.framework = self.weights = self.batching = ""
         self.pid = 0
         self.page = StatisticsPage()
         self.ready_at = 0.0
@@ -173,6 +174,7 @@ class WorkerProcess:
             device=self.device,
             framework=self.framework,
             weights=self.weights,
+            batching=self.batching,
             statistics=self.page.read(),
         )
 
@@ -198,9 +200,12 @@ class WorkerProcess:
             match message:
                 case Loading(stage):
                     self._stage, self._stage_began = stage, time.monotonic()
-                case Loaded(load_seconds, signature, device, framework, weights):
+                case Batching(status):
+                    self.batching = status
+                case Loaded(load_seconds, signature, device, framework, weights, batching):
                     self.load_seconds, self.signature = load_seconds, signature
                     self.device, self.framework, self.weights = device, framework, weights
+                    self.batching = batching
                     logger.info(
                         "model loaded alias=%s version=%s pid=%s seconds=%.2f",
                         *(self.spec.alias, self.version, self.pid, load_seconds),

@@ -223,6 +223,13 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     device: str = ""
     framework: str = ""
     weights: str = ""
+    batching: str = ""
+
+
+class Batching(msgspec.Struct, frozen=True, tag=True):
+    """Whether requests share runs has changed: see `ReplicaStatus.batching`."""
+
+    status: str
 
 
 class LoadFailed(msgspec.Struct, frozen=True, tag=True):
@@ -238,7 +245,7 @@ class Erred(msgspec.Struct, frozen=True, tag=True):
 
 
 WorkerOrder: TypeAlias = Start | Drain
-WorkerMessage: TypeAlias = Loading | Loaded | LoadFailed | Erred
+WorkerMessage: TypeAlias = Loading | Loaded | LoadFailed | Batching | Erred
 
 
 # Between a client and a worker: `Call` and `Reply`, in turns.

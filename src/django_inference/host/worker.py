@@ -27,6 +27,7 @@ from django_inference.host.connection import Connection, Hangup
 from django_inference.host.protocol import (
     LENGTH,
     MAX_FRAME,
+    Batching,
     Drain,
     Erred,
     Loaded,
@@ -68,7 +69,9 @@ class Worker:
             os.sched_setaffinity(0, start.cores)
         self._path = start.socket
         self._spec = start.spec
-        self._runner = Runner(start.spec, page, self._report, self._tell, start.store)
+        self._runner = Runner(
+            start.spec, page, self._report, self._tell, self._say_batching, start.store
+        )
         self._reported_at = -FOREVER
         self._connections: dict[int, Connection] = {}
         self._poll = select.poll()
@@ -112,7 +115,12 @@ class Worker:
         gc.freeze()
         runner = self._runner
         loaded = Loaded(
-            runner.load_seconds, runner.signature, runner.device, runner.framework, runner.weights
+            runner.load_seconds,
+            runner.signature,
+            runner.device,
+            runner.framework,
+            runner.weights,
+            runner.proof.status,
         )
         self._control.sendall(pack(loaded))
         return True
@@ -137,6 +145,11 @@ class Worker:
 
     def _tell(self, stage: str) -> None:
         self._control.sendall(pack(Loading(stage)))
+
+    def _say_batching(self, status: str) -> None:
+        # Before `Loaded`, which says it as well, the supervisor waits for other messages.
+        if self._listener is not None:
+            self._control.sendall(pack(Batching(status)))
 
     def _report(self, error: ErrorReport) -> None:
         # One a second is enough to know what is wrong, and a flood would fill the log.

@@ -34,6 +34,7 @@ def status_table(statuses: Sequence[Status]) -> RenderableType:
     below += [_cache(status) for status in statuses if status.cache is not None]
     below += [_endpoints(status) for status in statuses if status.endpoints]
     below += [_trial(status) for status in statuses if status.trial is not None]
+    below += [_unbatched(status) for status in statuses if any(_refutations(status))]
     return Group(table, *below)
 
 
@@ -113,6 +114,16 @@ def _endpoints(status: Status) -> Text:
             for each in status.endpoints
         ]
     )
+
+
+def _refutations(status: Status) -> list[str]:
+    """Why requests do not share runs, where nobody has asked for that."""
+    said = dict.fromkeys(replica.batching for replica in status.replicas)
+    return [each for each in said if each.startswith("not batched: ") and "; " in each]
+
+
+def _unbatched(status: Status) -> Text:
+    return Text.assemble("\n", (f"{status.alias}: ", "bold"), "; ".join(_refutations(status)))
 
 
 def _trial(status: Status) -> Text:

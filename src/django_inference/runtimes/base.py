@@ -9,14 +9,14 @@ processes that must stay small.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django_inference.exceptions import InvalidInput
 
 if TYPE_CHECKING:
     from django_inference.artifacts import Artifact
-    from django_inference.tensors import Signature, Tensors
+    from django_inference.tensors import BatchAxis, Signature, Tensors
 
 
 class BaseRuntime(ABC):
@@ -35,6 +35,10 @@ class BaseRuntime(ABC):
         needs_artifact: `MODEL` must be given.
         can_share_weights: it can keep its weights in memory that all replicas share.
         share_weights: it is asked to; set before `load`, and never where it cannot.
+        batch_axis: the axis of each tensor that has an entry for each row of a batch: one
+            number for all, or a dict of numbers by the tensors' names, with None for a tensor
+            that has no such axis. None makes each call a run of its own. Set it before or in
+            `load`; "auto" leaves it to shapes and names.
         device: where the model runs, such as `cpu` or `cuda:0`; set by `load`.
         framework: name and version of what runs it, such as `torch 2.13.0`; set by `load`.
     """
@@ -48,6 +52,7 @@ class BaseRuntime(ABC):
     can_share_weights: ClassVar[bool] = False
 
     share_weights: bool = False
+    batch_axis: BatchAxis = "auto"
     device: str = ""
     framework: str = ""
 
@@ -98,6 +103,14 @@ class BaseRuntime(ABC):
         """
         return None
 
+    def examples(self) -> Sequence[Any]:
+        """Return items, of different lengths where they may have any, to try at load.
+
+        They are run by themselves and together, to see whether each gets the same answer. Where
+        there are none, the first requests are tried so.
+        """
+        return ()
+
     def close(self) -> None:
         """Give back what `load` took, where the end of the process would not."""
 
@@ -122,7 +135,7 @@ class Runtime(BaseRuntime):
 
 
 class TensorRuntime(BaseRuntime):
-    """Named tensors in, named tensors out; axis 0 of each is the batch.
+    """Named tensors in, named tensors out; unless `batch_axis` says otherwise, axis 0 is the batch.
 
     Attributes:
         signature: the tensors of the loaded model, set by `load`; None when the artifact
@@ -136,10 +149,11 @@ class TensorRuntime(BaseRuntime):
         """Run a batch.
 
         Args:
-            inputs: by name, all with the same length of axis 0.
+            inputs: by name, all with the same length of their batch axes.
 
         Returns:
-            The outputs by name, with that same length of axis 0.
+            The outputs by name, with that same length of their batch axes. Of an output
+            that has none, or another length, the version is not batched.
         """
 
     def preprocess(self, item: Any) -> Any:

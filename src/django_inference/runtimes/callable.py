@@ -13,6 +13,7 @@ from django_inference.runtimes.loading import import_object
 
 if TYPE_CHECKING:
     from django_inference.artifacts import Artifact
+    from django_inference.tensors import BatchAxis
 
 _ONE_BY_ONE = "a function that takes one item at a time needs the option batched=False"
 _NOT_ASYNC = "a model runs on a thread without an event loop, so it must be a plain function"
@@ -26,14 +27,22 @@ class CallableRuntime(Runtime):
             same process.
         batched: it takes a list of items and returns a list of results; otherwise it is
             called once an item.
+        batch_axis: None where the function is to be called with the items of one request, all
+            of them, because its results depend on each other.
         **kwargs: keyword arguments of every call.
     """
 
     code_options: ClassVar[tuple[str, ...]] = ("function",)
 
     def __init__(
-        self, *, function: str | Callable[..., Any], batched: bool = True, **kwargs: Any
+        self,
+        *,
+        function: str | Callable[..., Any],
+        batched: bool = True,
+        batch_axis: BatchAxis = "auto",
+        **kwargs: Any,
     ) -> None:
+        self.batch_axis = batch_axis
         self._function = function
         self._name = function if isinstance(function, str) else _name(function)
         self._batched = batched

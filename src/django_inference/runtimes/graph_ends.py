@@ -100,20 +100,7 @@ def tensor(graph: Any, name: str) -> Any:
 
 
 def signature(ends: Ends) -> Signature | None:
-    """Return the signature that the ends amount to; None where an input takes any shape.
-
-    Raises:
-        ValueError: one of them has no axis for the batch.
-    """
-    for name, each in ends.inputs.items():
-        if each.shape.rank == 0:
-            raise ValueError(
-                f"the input {name!r} is a single value, which the requests of a batch cannot "
-                f'share: give it one in the option `feed`, such as {{"{each.name}": 1.0}}.'
-            )
-    for name, each in ends.outputs.items():
-        if each.shape.rank == 0:
-            raise ValueError(f"the output {name!r} is a single value for the whole batch.")
+    """Return the signature that the ends amount to; None where an input takes any shape."""
     if any(each.shape.rank is None for each in ends.inputs.values()):
         return None
     return Signature(

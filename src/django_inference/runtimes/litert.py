@@ -13,7 +13,7 @@ from django_inference.words import suggestion
 
 if TYPE_CHECKING:
     from django_inference.artifacts import Artifact
-    from django_inference.tensors import Tensors
+    from django_inference.tensors import BatchAxis, Tensors
 
 _DEFAULT = "serving_default"
 
@@ -37,6 +37,8 @@ class LitertRuntime(TensorRuntime):
             convert by its scale and zero point. Otherwise callers see the integers.
         threads: that one operator is spread over; None for as many as this process may
             use cores.
+        batch_axis: the axis of each tensor that has an entry for each row of a batch, by its
+            name, None where it has none; None alone makes each call a run of its own.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("ai_edge_litert",)
@@ -51,7 +53,9 @@ class LitertRuntime(TensorRuntime):
         signature: str | None = None,
         dequantize: bool = False,
         threads: int | None = None,
+        batch_axis: BatchAxis = "auto",
     ) -> None:
+        self.batch_axis = batch_axis
         self._signature_name = signature
         self._dequantize = dequantize
         self._threads = usable_cores() if threads is None else threads

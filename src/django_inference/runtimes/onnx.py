@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django_inference.runtimes.base import TensorRuntime
 from django_inference.runtimes.loading import model_file, required, usable_cores
+from django_inference.runtimes.onnx_axes import batch_axes
 from django_inference.runtimes.onnx_session import Providers, device_of, framework, open_session
 from django_inference.runtimes.onnx_sharing import open_shared
 from django_inference.tensors import Signature, TensorSpec
@@ -15,7 +16,7 @@ from django_inference.words import suggestion
 
 if TYPE_CHECKING:
     from django_inference.artifacts import Artifact
-    from django_inference.tensors import Tensors
+    from django_inference.tensors import BatchAxis, Tensors
 
 _ELEMENT = re.compile(r"tensor\((\w+)\)")
 #: Where ONNX's name of an element type is not numpy's.
@@ -40,6 +41,8 @@ class OnnxRuntime(TensorRuntime):
             (`{"graph_optimization_level": "ORT_ENABLE_BASIC"}`); a name with a dot is a
             configuration entry (`{"session.disable_prepacking": "1"}`).
         outputs: names of the outputs to compute; None for all.
+        batch_axis: the axis of each tensor that has an entry for each row of a batch, by its
+            name, None where it has none; None alone makes each call a run of its own.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("onnxruntime",)
@@ -55,7 +58,9 @@ class OnnxRuntime(TensorRuntime):
         threads: int | None = None,
         session_options: Mapping[str, Any] | None = None,
         outputs: Sequence[str] | None = None,
+        batch_axis: BatchAxis = "auto",
     ) -> None:
+        self.batch_axis = batch_axis
         self._providers = providers
         self._threads = usable_cores() if threads is None else threads
         self._session_options = session_options or {}
@@ -83,10 +88,12 @@ class OnnxRuntime(TensorRuntime):
         else:
             session = open_session(file, **how)
         self.device, self.framework = device_of(session), framework()
-        inputs = tuple(_spec(node) for node in session.get_inputs())
-        outputs = tuple(_spec(node) for node in self._outputs(session.get_outputs()))
-        # An input with no axes is one whose shape the file does not say.
-        if all(spec.shape for spec in inputs):
+        given, returned = session.get_inputs(), self._outputs(session.get_outputs())
+        axes = batch_axes(_dimensions(given), _dimensions(returned))
+        inputs = tuple(_spec(node, axes[node.name]) for node in given)
+        outputs = tuple(_spec(node, axes[node.name]) for node in returned)
+        # An input with no axes is a single value, or one whose shape the file does not say.
+        if any(spec.shape for spec in inputs) or not inputs:
             self.signature = Signature(inputs, outputs)
         self._text = [spec.name for spec in inputs if spec.dtype == "str"]
         self._names = [spec.name for spec in outputs]
@@ -116,7 +123,11 @@ class OnnxRuntime(TensorRuntime):
         return [by_name[name] for name in self._wanted]
 
 
-def _spec(node: Any) -> TensorSpec:
+def _dimensions(nodes: Sequence[Any]) -> dict[str, Sequence[int | str | None]]:
+    return {node.name: node.shape for node in nodes}
+
+
+def _spec(node: Any, batch_axis: int | None) -> TensorSpec:
     element = _ELEMENT.fullmatch(node.type)
     if element is None or element[1].startswith(_NOT_IN_NUMPY):
         raise ValueError(
@@ -125,7 +136,7 @@ def _spec(node: Any) -> TensorSpec:
             "is best exported with zipmap=False."
         )
     shape = tuple(axis if isinstance(axis, int) and axis >= 0 else -1 for axis in node.shape)
-    return TensorSpec(node.name, _DTYPES.get(element[1], element[1]), shape)
+    return TensorSpec(node.name, _DTYPES.get(element[1], element[1]), shape, batch_axis)
 
 
 def _as_text(tensor: Any) -> Any:

@@ -15,7 +15,7 @@ from django_inference.words import suggestion
 
 if TYPE_CHECKING:
     from django_inference.artifacts import Artifact
-    from django_inference.tensors import Tensors
+    from django_inference.tensors import BatchAxis, Tensors
 
 _SAVED_MODEL = "saved_model.pb"
 #: Older ones run the code in an `.h5` file whatever `safe_mode` says.
@@ -36,6 +36,8 @@ class TensorFlowRuntime(TensorRuntime):
         tags: of the MetaGraph in the SavedModel; None where it holds one only.
         threads: that one operator is spread over; None for TensorFlow's own choice. It
             holds for the whole process.
+        batch_axis: the axis of each tensor that has an entry for each row of a batch, by its
+            name, None where it has none; None alone makes each call a run of its own.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("tensorflow",)
@@ -49,7 +51,9 @@ class TensorFlowRuntime(TensorRuntime):
         signature: str = "serving_default",
         tags: Sequence[str] | None = None,
         threads: int | None = None,
+        batch_axis: BatchAxis = "auto",
     ) -> None:
+        self.batch_axis = batch_axis
         self._signature_name = signature
         self._tags = tags
         self._threads = threads

@@ -25,7 +25,7 @@ from django_inference.runtimes.loading import required
 
 if TYPE_CHECKING:
     from django_inference.artifacts import Artifact
-    from django_inference.tensors import Tensors
+    from django_inference.tensors import BatchAxis, Tensors
 
 _KERAS = (".h5", ".hdf5")
 
@@ -49,6 +49,8 @@ class TensorFlow1Runtime(TensorRuntime):
         feed: values of tensors that are the same at every run: `{"keep_prob:0": 1.0}`.
         threads: that one operator is spread over; None for TensorFlow's own choice. The
             first session of a process decides for all of them.
+        batch_axis: the axis of each tensor that has an entry for each row of a batch, by its
+            name, None where it has none; None alone makes each call a run of its own.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("tensorflow",)
@@ -66,7 +68,9 @@ class TensorFlow1Runtime(TensorRuntime):
         outputs: Names | None = None,
         feed: Mapping[str, Any] | None = None,
         threads: int | None = None,
+        batch_axis: BatchAxis = "auto",
     ) -> None:
+        self.batch_axis = batch_axis
         self._signature_name = signature
         self._tags = tags
         self._wanted = Declared(inputs, outputs)

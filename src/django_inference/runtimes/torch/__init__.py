@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from django_inference.artifacts import Artifact
-    from django_inference.tensors import Tensors
+    from django_inference.tensors import BatchAxis, Tensors
 
 
 class TorchRuntime(TensorRuntime):
@@ -43,6 +43,8 @@ class TorchRuntime(TensorRuntime):
         inputs: what the model takes, where the file does not say: one text a tensor, such
             as `images float32 [-1, 3, 640, 640]`.
         outputs: names for what the model returns; of a dict, the keys to return.
+        batch_axis: the axis of each tensor that has an entry for each row of a batch, by its
+            name, None where it has none; None alone makes each call a run of its own.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("torch",)
@@ -65,7 +67,9 @@ class TorchRuntime(TensorRuntime):
         threads: int | None = None,
         inputs: Sequence[str] = (),
         outputs: Sequence[str] | None = None,
+        batch_axis: BatchAxis = "auto",
     ) -> None:
+        self.batch_axis = batch_axis
         self._model = model
         self._model_options = model_options or {}
         self._wanted_device = device

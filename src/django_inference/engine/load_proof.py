@@ -1,0 +1,105 @@
+"""The trial of a model that was just loaded, before it takes traffic."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from django_inference.engine.agreement import difference
+from django_inference.engine.batching import Request, Unit
+from django_inference.engine.examples import drawn
+from django_inference.engine.failures import OF_THE_MODEL
+from django_inference.engine.models import Model, Offender
+from django_inference.engine.proof import Proof
+from django_inference.engine.trials import Call, are_different, compare, kept
+from django_inference.exceptions import InvalidInput
+from django_inference.specs import one_line
+
+logger = logging.getLogger("django_inference.engine")
+
+
+class Question(Request):
+    """A request that no client has sent, with its answer."""
+
+    outcome: Any = None
+
+    def __init__(self, payload: Any) -> None:
+        super().__init__(payload, deadline=float("inf"), sent_at=0.0)
+
+    def begins(self, batch: int) -> None:
+        """Nothing has to be known after a crash."""
+
+    def answer(self, outcome: Any) -> None:
+        """Keep the answer."""
+        self.outcome = outcome
+
+
+def prove_at_load(model: Model, call: Call, examples: Sequence[Any], proof: Proof) -> None:
+    """Run two different examples by themselves, together, and in the other order.
+
+    Where the artifact takes a fixed number of rows, the rows are run in two orders instead.
+    What the model refuses proves nothing: the first requests will.
+
+    Args:
+        model: loaded.
+        call: runs a batch.
+        examples: payloads, the user's own; made-up ones where there are no two of one shape.
+        proof: that the result goes to.
+    """
+    if proof.status != "unproven" or model.fixed_rows == 1:
+        return
+    try:
+        if model.fixed_rows:
+            said = _in_two_orders(model, call, proof.tolerance)
+        else:
+            units = _two_alike(model, examples) or _two_alike(model, drawn(model.signature))
+            said = _together(model, call, units, proof.tolerance) if units else None
+    except OF_THE_MODEL as error:
+        logger.info("no trial with examples: %s", one_line(error))
+        return
+    if said:
+        proof.refuted(said)
+    elif said is not None:
+        proof.agreed_at_load = True
+
+
+def _two_alike(model: Model, payloads: Sequence[Any]) -> list[Unit]:
+    """The first two units that differ and may share a run; none where there are no two."""
+    by_key: dict[Any, Unit] = {}
+    for payload in payloads:
+        try:
+            units = model.units(Question(payload), lambda key: False)
+        except (InvalidInput, Offender):
+            continue
+        for unit in units:
+            first = by_key.setdefault(unit.key, unit)
+            if not unit.alone and are_different([first, unit]):
+                return [first, unit]
+    return []
+
+
+def _together(model: Model, call: Call, units: list[Unit], tolerance: float | None) -> str | None:
+    outputs = [kept(call([unit])[0]) for unit in units]
+    model.observe(units, outputs)
+    said = compare(model, call, units, outputs, tolerance)
+    if not said:
+        said = said or compare(model, call, units[::-1], outputs[::-1], tolerance)
+    if said and difference(outputs[0], call(units[:1])[0], tolerance):
+        return "the answers differ from run to run, so nothing can be said of what happens"
+    return said
+
+
+def _in_two_orders(model: Model, call: Call, tolerance: float | None) -> str | None:
+    count = model.fixed_rows
+    payloads = drawn(model.signature, (count,))
+    if not payloads:
+        return None
+    (unit,) = model.units(Question(payloads[0]), lambda key: False)
+    output = kept(call([unit])[0])
+    model.observe([unit], [output])
+    backwards = np.arange(count)[::-1]
+    other = model.reordered(unit, backwards)
+    return difference(model.rows_of(output, backwards), call([other])[0], tolerance)

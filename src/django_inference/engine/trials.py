@@ -1,0 +1,81 @@
+"""Trials: the same units run one by one, and together.
+
+Args named `call` are a function that runs a batch and returns an output for each of its units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from django_inference.engine.agreement import difference
+from django_inference.engine.batching import Unit
+from django_inference.engine.failures import OF_THE_MODEL
+from django_inference.engine.models import Indivisible, Model
+from django_inference.specs import one_line
+
+Call: TypeAlias = Callable[..., list[Any]]
+
+
+def kept(output: Any) -> Any:
+    """Copy an output that must outlive the next run: a runtime may use its buffers again."""
+    try:
+        return deepcopy(output)
+    except Exception:
+        # What cannot be copied is most likely nobody's buffer.
+        return output
+
+
+def compare(
+    model: Model, call: Call, units: list[Unit], outputs: list[Any], tolerance: float | None
+) -> str | None:
+    """Run units together, or one in pieces, and say by what the answers differ.
+
+    Args:
+        model: that has run them.
+        call: runs a batch.
+        units: with one key.
+        outputs: what each of them has got by itself.
+        tolerance: of `agreement.difference`.
+
+    Returns:
+        What differs, empty where the answers agree, None where nothing could be compared.
+    """
+    try:
+        if len(units) > 1:
+            shared = call(units)
+        elif (pieces := model.pieces(units[0]))[1:]:
+            shared = [model.joined([call([piece])[0] for piece in pieces])]
+        elif units[0].rows < model.fixed_rows:
+            shared = call(units, with_zeros=True)
+        else:
+            return None
+    except Indivisible as error:
+        return str(error)
+    except OF_THE_MODEL as error:
+        return f"the model fails ({one_line(error)})"
+    differences = (
+        difference(alone, other, tolerance) for alone, other in zip(outputs, shared, strict=True)
+    )
+    return next((said for said in differences if said), "")
+
+
+def are_different(units: list[Unit]) -> bool:
+    """Whether two of the units differ in more than their number of rows."""
+    first = units[0].inputs
+    return len(units) == 1 or any(not _same(first, unit.inputs) for unit in units[1:])
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    try:
+        if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+            return np.array_equal(one, other)
+        return bool(one == other)
+    except Exception:
+        # Objects that cannot be compared are taken for equal, which proves less.
+        return True

@@ -57,6 +57,11 @@ class TensorSpec(msgspec.Struct, frozen=True):
             return self.shape
         return self.shape[: self.batch_axis] + self.shape[self.batch_axis + 1 :]
 
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The shape of any number of rows: with -1 for the batch axis."""
+        return tuple(-1 if n == self.batch_axis else axis for n, axis in enumerate(self.shape))
+
     def __str__(self) -> str:
         """As in `images float32 [-1, 3, 640, 640]`."""
         return f"{self.name} {self.dtype} {list(self.shape)}"

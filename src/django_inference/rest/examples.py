@@ -92,19 +92,18 @@ def runs_tensors(predictor: Predictor) -> bool:
 
 
 def _rows(spec: TensorSpec) -> Any:
-    shape = [1, *(1 if length < 0 else length for length in spec.shape[1:])]
+    shape = [1 if length < 0 else length for length in spec.batch_shape]
     zero: Any = {"bool": False, "str": "text", "bytes": {"b64": ""}}.get(
         spec.dtype, 0 if "int" in spec.dtype else 0.0
     )
     if math.prod(shape) > _MOST:
         # More than anybody would read; a .npy file in base64 stands for it.
         return {"b64": _npy(spec, shape)}
-    return [_nested(zero, shape[1:])]
+    return _nested(zero, shape)
 
 
 def _row(spec: TensorSpec) -> Any:
-    rows = _rows(spec)
-    return rows[0] if isinstance(rows, list) else rows
+    return _rows(TensorSpec(spec.name, spec.dtype, spec.row_shape, None))
 
 
 def _nested(value: Any, shape: list[int]) -> Any:

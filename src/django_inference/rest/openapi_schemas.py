@@ -155,12 +155,13 @@ def answer(mode: str, signature: Signature | None) -> dict[str, Any]:
 def tensor(spec: TensorSpec, *, rows: bool) -> dict[str, Any]:
     """Nested lists of one tensor, or of one row of it."""
     schema = _element(spec.dtype)
-    for length in reversed(spec.shape[1:]):
+    for length in reversed(spec.batch_shape[1:] if rows else spec.row_shape):
         bounds = {} if length < 0 else {"minItems": length, "maxItems": length}
         schema = {"type": "array", "items": schema, **bounds}
     if not rows:
         return schema
-    schema = {"type": "array", "items": schema, "minItems": 1}
+    if spec.shape:
+        schema = {"type": "array", "items": schema, "minItems": 1}
     return {"oneOf": [schema, _B64], "description": str(spec)}
 
 

@@ -75,7 +75,8 @@ class TensorField(serializers.Field[Any, Any, Any, Any]):
             array = _array(data)
         except ValueError as error:
             raise ValidationError(str(error)) from error
-        if not len(array):
+        axis = self.spec.batch_axis
+        if axis is not None and array.ndim > axis and not array.shape[axis]:
             self.fail("empty")
         # The shape first: lists of another depth are of another dtype as well.
         self._check_shape(array)
@@ -86,13 +87,14 @@ class TensorField(serializers.Field[Any, Any, Any, Any]):
         return to_plain(value)
 
     def _check_shape(self, array: Array) -> None:
-        expected = self.spec.shape
-        # Axis 0 is left out: a batch is cut into the size that the model takes.
-        if array.ndim != len(expected) or not all(
-            want in (-1, have) for have, want in zip(array.shape[1:], expected[1:], strict=True)
+        # A batch is cut into the size that the model takes.
+        expected = self.spec.batch_shape
+        # A tensor without axes may be one whose shape the artifact does not say.
+        if expected and (
+            array.ndim != len(expected)
+            or not all(want in (-1, have) for have, want in zip(array.shape, expected, strict=True))
         ):
-            shape = [-1, *expected[1:]]
-            self.fail("shape", expected=shape, given=list(array.shape))
+            self.fail("shape", expected=list(expected), given=list(array.shape))
 
     def _cast(self, array: Array) -> Array:
         import numpy as np

@@ -102,15 +102,18 @@ class Host:
         **runtime_options: Any,
     ) -> ModelSpec:
         """A declared model; its worker sets up no Django, which saves half of its start."""
+        options = options or EngineOptions()
         if runtime == ACTOR:
             runtime_options.setdefault("journal", str(self.journal))
+            # Its answers tell who shared a run, so they never agree with those of a lone run.
+            options = msgspec.structs.replace(options, batching="always")
         return ModelSpec(
             alias=alias,
             runtime=runtime,
             runtime_options=runtime_options,
             artifact=None if artifact is None else str(artifact),
             sha256=sha256,
-            options=options or EngineOptions(),
+            options=options,
             golden=tuple(golden),
             supervision=supervision or Supervision(replicas=replicas),
             environment=PythonEnvironment(

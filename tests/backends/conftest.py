@@ -25,6 +25,9 @@ def declare(settings: Settings) -> Iterator[Declare]:
         if hooks is not None:
             entry.setdefault("RUNTIME", "tests.sample_runtimes.Items")
             entry["RUNTIME_OPTIONS"] = hooks
+            # What is counted is the runs, without those of a proof.
+            if entry.get("BACKEND", LOCAL) == LOCAL:
+                entry["OPTIONS"] = {"batching": "always"} | entry.get("OPTIONS", {})
         entry.setdefault("BACKEND", LOCAL)
         settings.INFERENCE = {"default": entry}
         return predictors["default"]

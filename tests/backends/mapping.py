@@ -12,7 +12,7 @@ import pytest
 
 from django_inference import Predictor
 
-BATCH = {"max_batch_size": 4}
+BATCH = {"max_batch_size": 4, "batching": "always"}
 
 both = pytest.mark.parametrize("how", ["map", "amap"])
 

@@ -68,7 +68,12 @@ def declare(
                 "RUNTIME": "tests.sample_runtimes.Actor",
                 "RUNTIME_OPTIONS": {"journal": str(django_host.journal), "salt": salt},
                 "MODEL": str(artifact),
-                "OPTIONS": {"timeout": PATIENCE, "cache": "files", **options},
+                "OPTIONS": {
+                    "timeout": PATIENCE,
+                    "cache": "files",
+                    "batching": "always",
+                    **options,
+                },
             }
         }
         predictors["model"].preload(wait=True, timeout=PATIENCE)

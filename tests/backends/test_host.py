@@ -22,7 +22,7 @@ from django_inference.specs import State
 from tests.hosts import PATIENCE, Host, do, eventually
 
 HOST = "django_inference.backends.host.HostBackend"
-OPTIONS = {"timeout": PATIENCE}
+OPTIONS = {"timeout": PATIENCE, "batching": "always"}
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ settings.configure(
     INFERENCE={"default": {
         "BACKEND": "django_inference.backends.local.LocalBackend",
         "RUNTIME": "tests.backends.mapping.journalled",
-        "OPTIONS": {"max_batch_size": 4, "timeout": 60.0},
+        "OPTIONS": {"max_batch_size": 4, "timeout": 60.0, "batching": "always"},
     }},
 )
 django.setup()

@@ -17,7 +17,7 @@ from django_inference.specs import State
 from tests.backends.mapping import collect
 from tests.hosts import ACTOR, Host, do, eventually
 
-OPTIONS = {"timeout": 60.0, "replicas": 2, "max_batch_size": 4}
+OPTIONS = {"timeout": 60.0, "replicas": 2, "max_batch_size": 4, "batching": "always"}
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def model(settings: Settings) -> Iterator[DummyBackend]:
     settings.INFERENCE = {
         "model": {
             "BACKEND": "django_inference.backends.dummy.DummyBackend",
-            "OPTIONS": {"max_batch_size": 4},
+            "OPTIONS": {"max_batch_size": 4, "batching": "always"},
         }
     }
     backend = predictors["model"].backend

@@ -52,7 +52,7 @@ INFERENCE = {
     "model": {
         "BACKEND": "django_inference.backends.local.LocalBackend",
         "RUNTIME": "tests.jobs.actor.double",
-        "OPTIONS": {"timeout": 60.0},
+        "OPTIONS": {"timeout": 60.0, "batching": "always"},
     }
 }
 INFERENCE_JOBS = json.loads(os.environ.get("JOBS_SETTINGS", "{}"))

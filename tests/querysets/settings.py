@@ -19,6 +19,6 @@ INFERENCE = {
     "twice": {
         "BACKEND": "django_inference.backends.local.LocalBackend",
         "RUNTIME": "tests.backends.mapping.journalled",
-        "OPTIONS": {"max_batch_size": 4, "timeout": 60.0},
+        "OPTIONS": {"max_batch_size": 4, "timeout": 60.0, "batching": "always"},
     }
 }

@@ -48,7 +48,7 @@ def calibration(folder: Path, x: Any) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "ratio"), [(["--to", "int8"], 0.3), (["--to", "fp16"], 0.53), ([], 0.3)]
+    ("arguments", "ratio"), [(["--to", "int8"], 0.32), (["--to", "fp16"], 0.55), ([], 0.32)]
 )
 def test_a_good_one_is_kept_and_right(
     declare: Declare,

@@ -13,6 +13,7 @@ from django_inference.engine.batching import Request, Unit
 from django_inference.engine.failures import OF_THE_MODEL, failure_of
 from django_inference.engine.golden import check_golden
 from django_inference.engine.models import Model, Offender, joined, model_of
+from django_inference.engine.quantized import travelling_golden
 from django_inference.engine.streams import Stream, Streams
 from django_inference.engine.waiting import Waiting
 from django_inference.engine.warmup import warm_up
@@ -77,6 +78,7 @@ class Runner:
                 spec.artifact, sha256=spec.sha256, trusted=spec.trusted, store=self._store
             )
             artifact.verify()
+        travelling = travelling_golden(artifact, spec)
         self._runtime = runtimes.create(spec.runtime, spec.runtime_options)
         self._runtime.share_weights = spec.options.share_weights and self._runtime.can_share_weights
         self._runtime.load(artifact)
@@ -87,9 +89,10 @@ class Runner:
         if spec.options.warmup:
             self._on_stage("warming up")
             warm_up(self, self._runtime)
-        if spec.golden:
+        if spec.golden or travelling:
             self._on_stage("golden")
-        check_golden(self)
+        check_golden(self, spec.golden)
+        check_golden(self, travelling, " in its file")
         self._page.clear()
         self.load_seconds = monotonic() - began
 

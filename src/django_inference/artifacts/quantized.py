@@ -82,9 +82,10 @@ def _fitting(golden: Sequence[Golden]) -> tuple[Golden, ...]:
     kept: list[Golden] = []
     size = 0
     for each in golden:
-        size += len(_encoder.encode(each))
-        if size <= MOST_GOLDEN:
+        more = len(_encoder.encode(each))
+        if size + more <= MOST_GOLDEN:
             kept.append(each)
+            size += more
     return tuple(kept)
 
 

@@ -179,7 +179,7 @@ def _noted(made: Made, wanted: Wanted, golden: Sequence[Golden]) -> Made:
     kept = write_quantized(made.path, said)
     if kept == len(golden):
         return made
-    note = f"Of the {len(golden)} golden answers {kept} are in the file: the others are too large."
+    note = f"Only {kept} of the {len(golden)} golden answers fit into the file."
     return made._replace(note=f"{made.note}\n{note}".strip())
 
 

@@ -247,3 +247,51 @@ def test_what_pytorch_cannot_quantise_is_said(
     declare(MODEL=tmp_path / "linear.pt2", RUNTIME="torch", TRUSTED=True)
     with pytest.raises(CommandError, match="it is a program"):
         command("model", "--force")
+
+
+# The largest products that there are: where two of them were added up in 16 bits, half would be
+# missing, as it is with ONNX Runtime on processors without VNNI.
+
+
+@pytest.mark.heavy
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_litert_cuts_no_product_off(declare: Declare, tmp_path: Path) -> None:
+    keras = pytest.importorskip("tensorflow").keras
+    model = keras.Sequential([keras.Input((64,), name="x"), keras.layers.Dense(32, use_bias=False)])
+    weights = np.random.default_rng(0).choice([-1.0, 1.0, 1.0], (64, 32))
+    weights[:, 0] = 1
+    model.layers[-1].set_weights([weights])
+    model.save(tmp_path / "model.keras")
+    entry = {"MODEL": tmp_path / "model.keras", "BACKEND": LOCAL, "OPTIONS": {"timeout": 60}}
+    declare(**entry)
+    found = pasted(command("model", "--force"), entry)
+    x = np.ones((4, 64), np.float32)
+    (answer,) = declare(**found).predict({"x": x}).values()
+    assert np.allclose(answer, x @ weights, atol=0.5)
+    for share in (True, False):
+        runtime = LitertRuntime(threads=1)
+        runtime.share_weights = share
+        runtime.load(Artifact(found["MODEL"]))
+        (answer,) = runtime.predict({"x": x}).values()
+        assert np.allclose(answer, x @ weights, atol=0.5)
+
+
+@pytest.mark.heavy
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", ["Linear", "LSTM", "GRU", "LSTMCell", "GRUCell", "RNNCell"])
+def test_pytorch_cuts_no_product_off(kind: str) -> None:
+    torch = pytest.importorskip("torch")
+    layer: Any = getattr(torch.nn, kind)(64, 32)
+    with torch.no_grad():
+        for weights in layer.parameters():
+            weights.fill_(0.004 if weights.ndim == 2 else 0)
+    whole = torch.nn.Sequential(layer)
+    halved = torch.ao.quantization.quantize_dynamic(whole, {type(layer)}, dtype=torch.qint8)
+    assert type(halved[0]) is not type(layer)
+    x = torch.full((4, 8, 64) if kind in ("LSTM", "GRU") else (4, 64), 2.0)
+    with torch.inference_mode():
+        exact, found = whole(x), halved(x)
+    while isinstance(exact, tuple):
+        exact, found = exact[0], found[0]
+    # A half of 64 x 2 x 0.004 would be missing.
+    assert np.allclose(found, exact, atol=0.02)

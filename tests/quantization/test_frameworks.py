@@ -15,6 +15,7 @@ from django.core.management import CommandError
 from django_inference import Predictor
 from django_inference.artifacts import Artifact
 from django_inference.artifacts.notes import read_note
+from django_inference.artifacts.quantized import read_quantized
 from django_inference.quantization import Trial, Wanted, quantize
 from django_inference.runtimes.litert import LitertRuntime
 from django_inference.specs import Golden, ModelSpec
@@ -109,7 +110,9 @@ def _features(content: bytes) -> Any:
 
 
 @pytest.mark.heavy
-def test_a_saved_model_becomes_one_of_litert(declare: Declare, tmp_path: Path) -> None:
+def test_a_saved_model_becomes_one_of_litert(
+    declare: Declare, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     pytest.importorskip("tensorflow")
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -129,6 +132,7 @@ def test_a_saved_model_becomes_one_of_litert(declare: Declare, tmp_path: Path) -
     assert note is not None
     assert (tmp_path / "small.tflite").stat().st_size - len(note) < 0.1 * 1_310_000
     after = declare(**found).predict({"input_2": x})
+    assert "are not asked" not in caplog.text
     # The key that sounds: A above middle C.
     assert 21 + int(after["note"][0].mean(axis=0).argmax()) == 69
     # By LiteRT's own operators, to the last digit: with XNNPACK one interpreter in 25 erred here.
@@ -210,7 +214,12 @@ def torch_entry(tmp_path: Path) -> dict[str, Any]:
     ("to", "suffix", "ratio"), [("int8", ".torchscript", 0.9), ("fp16", ".safetensors", 0.6)]
 )
 def test_a_module_of_pytorch(
-    declare: Declare, torch_entry: dict[str, Any], to: str, suffix: str, ratio: float
+    declare: Declare,
+    torch_entry: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+    to: str,
+    suffix: str,
+    ratio: float,
 ) -> None:
     x = np.random.default_rng(0).standard_normal((5, 16)).astype(np.float32)
     scores = declare(**torch_entry).predict({"x": x})["scores"]
@@ -224,6 +233,9 @@ def test_a_module_of_pytorch(
     assert after.shape == scores.shape
     assert np.allclose(after, scores, atol=0.05)
     assert not np.array_equal(after, scores)
+    known = read_quantized(Artifact(kept))
+    assert known is not None and len(known.golden) == 1
+    assert "are not asked" not in caplog.text
     # Any number of rows.
     assert declare(**found).predict({"x": x[:1]})["scores"].shape == (1, 4)
 

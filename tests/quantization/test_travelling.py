@@ -108,7 +108,7 @@ def test_where_another_runtime_answers_otherwise_they_are_not_asked(
 def test_what_is_made_of_such_a_file_has_answers_of_its_own(
     declare: Declare, entry: dict[str, Any], golden: list[Any], tmp_path: Path
 ) -> None:
-    exact = Golden(*golden[0][:2], 1e-3)
+    exact = Golden(golden[0][0], golden[0][1], 1e-3)
     runtime = "django_inference.runtimes.onnx.OnnxRuntime"
     write_quantized(entry["MODEL"], Quantized(to="fp16", runtime=runtime, golden=(exact,)))
     declare(**entry)

@@ -178,6 +178,14 @@ def _one_by_one(path: Path, model: Any) -> None:
     onnx.save(model, path)
 
 
+def test_missing_weights_are_for_onnx_runtime_to_name(tmp_path: Path, wide: Any) -> None:
+    path = tmp_path / "model.onnx"
+    _external(path, onnx.load(product(tmp_path / "inside.onnx", wide)))
+    (tmp_path / "weights.bin").unlink()
+    assert wide_products(path) == set()
+    assert wide_products(tmp_path / "nowhere.onnx") == set()
+
+
 @pytest.mark.parametrize("write", [_external, _one_by_one])
 def test_weights_are_found_wherever_they_are(tmp_path: Path, wide: Any, write: Write) -> None:
     path = tmp_path / "model.onnx"

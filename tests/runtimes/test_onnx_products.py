@@ -31,16 +31,17 @@ def save(path: Path, nodes: list[Any], inputs: Any, output: Any, weights: dict[s
     return path
 
 
-def product(path: Path, weights: Any, **more: Any) -> Path:
-    """`y = x @ w`, of unsigned integers."""
+def product(path: Path, weights: Any, **zero_point: Any) -> Path:
+    """`y = x @ w`, of integers that are unsigned where they have no zero point."""
     from onnx import TensorProto, helper
 
+    kind = TensorProto.INT8 if zero_point else TensorProto.UINT8
     return save(
         path,
-        [helper.make_node("MatMulInteger", ["x", "w"], ["y"])],
-        [helper.make_tensor_value_info("x", TensorProto.UINT8, ["n", DEPTH])],
+        [helper.make_node("MatMulInteger", ["x", "w", *zero_point], ["y"])],
+        [helper.make_tensor_value_info("x", kind, ["n", DEPTH])],
         [helper.make_tensor_value_info("y", TensorProto.INT32, ["n", weights.shape[1]])],
-        {"w": weights, **more},
+        {"w": weights, **zero_point},
     )
 
 
@@ -124,6 +125,8 @@ def test_what_is_slower_for_it_is_said(
     caplog.clear()
     exact_products(product(path, (wide // 2).astype(np.int8)), {})
     exact_products(product(path, wide.astype(np.uint8)), {})
+    signed = product(path, (wide // 2).astype(np.int8), az=np.int8(-128))
+    exact_products(signed, {})
     # Looked up, and never multiplied as an integer.
     exact_products(looked_up(path, wide), {})
     assert not caplog.text
@@ -160,6 +163,31 @@ def test_other_processors_are_left_alone(tmp_path: Path, monkeypatch: Any, wide:
     for found in (None, frozenset({"avx2", "avx_vnni"}), frozenset({"avx512_vnni"})):
         monkeypatch.setattr(processor, "instructions", lambda found=found: found)
         assert exact_products(path, {}) == {}
+
+
+@pytest.mark.parametrize("operator", ["MatMul", "Mul"])
+def test_integers_between_the_layers_count_where_they_are_multiplied_by_rows(
+    tmp_path: Path, wide: Any, operator: str
+) -> None:
+    from onnx import TensorProto, helper
+
+    scale = {"s": np.float32(0.1), "z": np.uint8(0), "wz": np.int8(0)}
+    path = save(
+        tmp_path / "model.onnx",
+        [
+            helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+            helper.make_node("DequantizeLinear", ["q", "s", "z"], ["a"]),
+            helper.make_node("DequantizeLinear", ["w", "s", "wz"], ["b"]),
+            helper.make_node(operator, ["a", "b"], ["y"]),
+        ],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", DEPTH])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        {"w": wide if operator == "MatMul" else wide[:, 0], **scale},
+    )
+    assert wide_products(path) == ({"DequantizeLinear"} if operator == "MatMul" else set())
+    if operator == "MatMul":
+        x = np.random.default_rng(1).integers(0, 256, (8, DEPTH)).astype(np.float32) / 10
+        assert np.allclose(answer(path, x), x @ (wide / 10.0), atol=1e-2)
 
 
 Write = Callable[[Path, Any], None]

@@ -10,7 +10,7 @@ import logging
 import mmap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django_inference.artifacts.protobuf import Buffer, fields, varint
 from django_inference.runtimes.processor import saturates, shown
@@ -28,11 +28,12 @@ _TOO_LOW = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC")
 _WIDEST = 64
 #: Numbers of fields: of ModelProto, GraphProto, NodeProto, TensorProto and StringStringEntryProto.
 _GRAPH, _NODE, _INITIALIZER = 7, 1, 5
-_INPUT, _OP_TYPE = 1, 4
+_INPUT, _OUTPUT, _OP_TYPE = 1, 2, 4
 _DATA_TYPE, _INT32_DATA, _NAME, _RAW_DATA, _EXTERNAL_DATA = 2, 5, 8, 9, 13
 _KEY, _VALUE = 1, 2
 _INT8 = 3
 _TO_FLOATS = "DequantizeLinear"
+_OF_FLOATS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def exact_products(file: Path, session_options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -83,28 +84,39 @@ def wide_products(file: Path) -> frozenset[str]:
         return frozenset()
 
 
+class _Node(NamedTuple):
+    kind: str
+    inputs: set[str]
+    outputs: set[str]
+
+
 def _wide_products(data: Buffer, folder: Path) -> set[str]:
-    nodes: list[tuple[str, list[str]]] = []
+    nodes: list[_Node] = []
     wide: set[str] = set()
     for graph in _messages(data, _GRAPH):
         for each in fields(data, graph.start, graph.stop):
-            if each.number == _NODE and isinstance(each.value, slice):
-                said = _by_number(data, each.value)
-                kind = _text(data, said.get(_OP_TYPE, []))
-                nodes.append((kind, [_text(data, [at]) for at in said.get(_INPUT, [])]))
-            elif each.number == _INITIALIZER and isinstance(each.value, slice):
-                said = _by_number(data, each.value)
-                if said.get(_DATA_TYPE) == [_INT8] and _is_wide(_integers(data, said, folder)):
-                    wide.add(_text(data, said.get(_NAME, [])))
-    kinds = {kind for kind, names in nodes if not wide.isdisjoint(names)}
-    kinds = {kind for kind in kinds if "Integer" in kind or "Q" in kind or kind == _TO_FLOATS}
+            if each.number not in (_NODE, _INITIALIZER) or not isinstance(each.value, slice):
+                continue
+            said = _by_number(data, each.value)
+            if each.number == _NODE:
+                names = [{_text(data, [at]) for at in said.get(n, [])} for n in (_INPUT, _OUTPUT)]
+                nodes.append(_Node(_text(data, said.get(_OP_TYPE, [])), *names))
+            elif said.get(_DATA_TYPE) == [_INT8] and _is_wide(_integers(data, said, folder)):
+                wide.add(_text(data, said.get(_NAME, [])))
+    kinds = {node.kind for node in nodes if node.inputs & wide}
+    found = {kind for kind in kinds if "Integer" in kind or "Q" in kind}
     # Where only the weights are integers, floats are multiplied.
-    is_weights_only = all(kind != "QuantizeLinear" for kind, _ in nodes)
-    return kinds - {_TO_FLOATS} if is_weights_only else kinds
+    if any(node.kind == "QuantizeLinear" for node in nodes):
+        back = [node.outputs for node in nodes if node.kind == _TO_FLOATS and node.inputs & wide]
+        floats = set().union(*back)
+        if any(node.kind in _OF_FLOATS and node.inputs & floats for node in nodes):
+            found.add(_TO_FLOATS)
+    return found
 
 
 def _is_wide(integers: np.ndarray[Any, Any]) -> bool:
-    return bool(integers.size) and max(-int(integers.min()), int(integers.max())) > _WIDEST
+    # A single number is the zero point of a tensor.
+    return integers.size > 1 and max(-int(integers.min()), int(integers.max())) > _WIDEST
 
 
 def _integers(data: Buffer, said: Mapping[int, list[Any]], folder: Path) -> np.ndarray[Any, Any]:

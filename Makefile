@@ -20,6 +20,9 @@ NOX_ARGS ?=
 ALONE := chaos or servers or packaging
 FAST := not chaos and not heavy and not servers and not packaging
 
+# What `make test` runs, one after another, whichever of them fails.
+PARTS := lint tests-together tests-docs tests-alone
+
 # Tests, and those of them that failed once more, by themselves: on a busy machine a server may
 # start later than anybody would wait. What fails alone, too, fails. Both runs are in the log.
 define tested
@@ -30,8 +33,8 @@ $(PYTHON) -m pytest $(1) $(2) --cov-report= || { \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help venv peers services lint format test test-fast test-matrix demo demo-check bench runtime-table protos docs build \
-	constraints clean
+.PHONY: help venv peers services lint format test tests-together tests-docs tests-alone test-fast test-matrix demo \
+	demo-check bench runtime-table protos docs build constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -72,11 +75,24 @@ services: ## the programs that tests start or ask, from Debian where they are mi
 		DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 $$missing > /dev/null && exit 0; \
 	fi; echo "Tests that need one of these are skipped:$$missing"
 
-test: lint peers services ## lint, then every test, with coverage (CI runs this)
+test: venv peers services ## lint, then every test, with coverage (CI runs this)
+	@failed=; \
+	for part in $(PARTS); do \
+		echo "== $$part"; \
+		$(MAKE) --no-print-directory $$part || failed="$$failed $$part"; \
+	done; \
+	$(BIN)/coverage report || failed="$$failed coverage"; \
+	if [ -n "$$failed" ]; then echo "== FAILED:$$failed"; exit 1; fi; \
+	echo "== passed: $(PARTS)"
+
+tests-together: venv
 	$(call tested,-m "not ($(ALONE))",-n 2 --dist loadfile --cov)
+
+tests-docs: venv
 	$(call tested,tests/docs -m "$(ALONE)",-n 2 --dist load --cov --cov-append)
+
+tests-alone: venv
 	$(call tested,--ignore tests/docs -m "$(ALONE)",--cov --cov-append)
-	$(BIN)/coverage report
 
 test-fast: venv ## the tests that need no heavy framework and no server: under a minute
 	$(PYTHON) -m pytest -m "$(FAST)" $(PYTEST_ARGS)

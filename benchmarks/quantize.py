@@ -213,7 +213,8 @@ def yolo() -> Case:
     model.load(Artifact(path))
     answers = [model.postprocess(model.predict([model.preprocess(photo)])[0]) for photo in photos]
     spec = ModelSpec(alias="YOLOv8s", runtime="quantize.People", artifact=str(path))
-    return Case("YOLOv8s", spec, photos, answers, 25.0)
+    # One person is half hidden, so where she begins is a guess.
+    return Case("YOLOv8s", spec, photos, answers, 40.0)
 
 
 #: What is tried of each model; the name begins with `bad` where it has to be refused.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from django_inference.engine.warmup import Runs, outcome
 from django_inference.exceptions import InferenceError
+
+if TYPE_CHECKING:
+    from django_inference.specs import Golden
 
 #: Characters of a value that a message shows.
 SHOWN = 400
@@ -18,17 +21,21 @@ class GoldenMismatch(Exception):
     """A model does not give an answer that it must give."""
 
 
-def check_golden(runner: Runs) -> None:
-    """Ask the golden questions of the runner's spec.
+def check_golden(runner: Runs, every: Sequence[Golden], whence: str = "") -> None:
+    """Ask golden questions.
+
+    Args:
+        runner: that is asked.
+        every: question, with its answer.
+        whence: they come, for the message.
 
     Raises:
         GoldenMismatch: an answer differs by more than its tolerance; the message shows both.
     """
-    every = runner.spec.golden
     for number, golden in enumerate(every, 1):
         is_batch = isinstance(golden.input, dict | list)
         answer = outcome(runner, golden.input if is_batch else [golden.input])
-        place = f"golden answer {number} of {len(every)}"
+        place = f"golden answer {number} of {len(every)}{whence}"
         if isinstance(answer, InferenceError):
             raise GoldenMismatch(f"{place}: {answer.message}")
         if not is_batch:

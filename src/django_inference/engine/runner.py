@@ -16,6 +16,7 @@ from django_inference.engine.golden import check_golden
 from django_inference.engine.load_proof import prove_at_load
 from django_inference.engine.models import Model, Offender
 from django_inference.engine.proof import Proof
+from django_inference.engine.quantized import travelling_golden
 from django_inference.engine.runs import Runs
 from django_inference.engine.streams import Stream, Streams
 from django_inference.engine.waiting import Waiting
@@ -87,6 +88,7 @@ class Runner:
                 spec.artifact, sha256=spec.sha256, trusted=spec.trusted, store=self._store
             )
             artifact.verify()
+        travelling = travelling_golden(artifact, spec)
         self._runtime = runtimes.create(spec.runtime, spec.runtime_options)
         self._runtime.share_weights = spec.options.share_weights and self._runtime.can_share_weights
         self._runtime.load(artifact)
@@ -100,12 +102,14 @@ class Runner:
             self._on_stage("warming up")
             warm_up(self, self._runtime)
             self._on_stage("proving")
-            examples = [*self._runtime.examples(), *(golden.input for golden in spec.golden)]
-            prove_at_load(self._model, self._call, _payloads(examples), self.proof)
+            asked = [golden.input for golden in (*spec.golden, *travelling)]
+            examples = _payloads([*self._runtime.examples(), *asked])
+            prove_at_load(self._model, self._call, examples, self.proof)
             self.signature = self._model.signature
-        if spec.golden:
+        if spec.golden or travelling:
             self._on_stage("golden")
-        check_golden(self)
+        check_golden(self, spec.golden)
+        check_golden(self, travelling, " in its file")
         self._page.clear()
         self.load_seconds = monotonic() - began
 

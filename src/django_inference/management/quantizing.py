@@ -50,6 +50,9 @@ def add_quantize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--every-operator", action="store_true", help="integers between layers, too"
     )
+    parser.add_argument(
+        "--this-machine", action="store_true", help="weights of 8 bits where only VNNI is exact"
+    )
     parser.add_argument("--exclude", nargs="*", metavar="PATTERN", help="nodes to leave alone")
 
 
@@ -108,6 +111,7 @@ def _wanted(alias: str, options: dict[str, Any]) -> Wanted:
         is_static=bool(options["calibrate"]),
         activations=options["activations"],
         every_operator=options["every_operator"],
+        portable=not options["this_machine"],
         exclude=None if exclude is None else tuple(exclude),
     )
 
@@ -193,6 +197,8 @@ def _tables(trial: Trial, wanted: Wanted) -> RenderableType:
     below = [Text(f"\ngolden answers: {verdict}")]
     if trial.is_made_up:
         below.append(Text("The numbers are of made-up inputs, which say little."))
+    if trial.made.needs:
+        below.append(Text(f"It needs a processor with {' or '.join(trial.made.needs)}."))
     if trial.made.note:
         below.append(Text(trial.made.note))
     return Group(costs, Text(), likeness, *below)

@@ -30,6 +30,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         every_operator: a static model has integers between its layers, too, not only in
             those with weights.
         per_channel: each channel of a weight has a scale of its own.
+        portable: the result is right on every processor. Else its weights use all of their
+            bits where this processor multiplies them exactly, and so does any that loads it.
         exclude: patterns of the names of nodes that stay as they are; None for what is known
             to suffer: the head of a YOLO.
     """
@@ -39,6 +41,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     activations: Literal["uint8", "int8"] = "uint8"
     every_operator: bool = False
     per_channel: bool = True
+    portable: bool = True
     exclude: tuple[str, ...] | None = None
 
 
@@ -50,12 +53,14 @@ class Made(NamedTuple):
         runtime: dotted path.
         runtime_options: its keyword arguments.
         note: what its user should know, or an empty text.
+        needs: sets of instructions of which an x86 processor must have one.
     """
 
     path: Path
     runtime: str
     runtime_options: dict[str, Any]
     note: str = ""
+    needs: tuple[str, ...] = ()
 
 
 class Quantizer(Protocol):

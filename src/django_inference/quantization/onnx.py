@@ -16,6 +16,7 @@ from django_inference.artifacts import Artifact
 from django_inference.quantization.base import CannotQuantize, Made, Wanted, require
 from django_inference.runtimes import BUILT_IN
 from django_inference.runtimes.loading import model_file
+from django_inference.runtimes.processor import VNNI, saturates
 from django_inference.specs import EngineOptions, ModelSpec, one_line
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def make(spec: ModelSpec, wanted: Wanted, samples: Sequence[Tensors], folder: Pa
             "It is hardly smaller: without calibration, convolutions and what is no "
             "multiplication of matrices stay as they are. Try --calibrate FOLDER."
         )
-    return Made(target, spec.runtime, spec.runtime_options, note)
+    needs = VNNI if wanted.to == "int8" and not _reduces_range(wanted) else ()
+    return Made(target, spec.runtime, spec.runtime_options, note, needs)
 
 
 @contextmanager
@@ -107,6 +109,7 @@ def _quantize_dynamic(source: Path, target: Path, wanted: Wanted) -> None:
         target,
         op_types_to_quantize=[kind for kind in IntegerOpsRegistry if kind != "Conv"],
         per_channel=wanted.per_channel,
+        reduce_range=_reduces_range(wanted),
         weight_type=QuantType.QInt8,
         nodes_to_exclude=_excluded(source, wanted),
     )
@@ -131,10 +134,16 @@ def _quantize_static(
         Samples(),
         op_types_to_quantize=None if wanted.every_operator else _WITH_WEIGHTS,
         per_channel=wanted.per_channel,
+        reduce_range=_reduces_range(wanted),
         activation_type=QuantType.QInt8 if is_signed else QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         nodes_to_exclude=_excluded(source, wanted),
     )
+
+
+def _reduces_range(wanted: Wanted) -> bool:
+    """Whether weights have 7 bits: their products are cut off nowhere."""
+    return wanted.portable or saturates()
 
 
 def _halve(source: Path, target: Path) -> None:

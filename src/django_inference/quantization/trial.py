@@ -10,7 +10,9 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from django_inference.artifacts import Artifact
+from django_inference.artifacts.quantized import Quantized, read_quantized, write_quantized
 from django_inference.engine.golden import GoldenMismatch
+from django_inference.engine.quantized import lasting_options
 from django_inference.quantization import onnx, tensorflow, torch
 from django_inference.quantization.base import CannotQuantize, Made, Quantizer, Wanted
 from django_inference.quantization.loaded import Loaded
@@ -93,6 +95,9 @@ def quantize(
         samples = samples or made_up(original.signature)
         before = list(answers(original, samples))
         made = quantizer.make(spec, wanted, samples, folder)
+        if read_quantized(Artifact(made.path)) is not None:
+            # ONNX's tools keep what the original says of itself.
+            write_quantized(made.path, Quantized(to=wanted.to))
         candidate = _with(made, asked)
         refusal = _refusal(candidate) if golden else None
         try:
@@ -102,6 +107,8 @@ def quantize(
         with loaded:
             after = list(answers(loaded, samples))
             latencies = _latencies((original, loaded), samples[0], batches, rounds, seconds)
+    if not refusal:
+        made = _noted(made, wanted, golden)
     return Trial(
         made,
         (_size(Path(cast(str, spec.artifact))), _size(made.path)),
@@ -158,6 +165,22 @@ def _with(made: Made, spec: ModelSpec) -> ModelSpec:
         artifact=str(made.path),
         sha256=Artifact(made.path).digest(),
     )
+
+
+def _noted(made: Made, wanted: Wanted, golden: Sequence[Golden]) -> Made:
+    """Write into the model what it needs, and what it was accepted against."""
+    said = Quantized(
+        to=wanted.to,
+        needs=made.needs,
+        runtime=made.runtime,
+        runtime_options=lasting_options(made.runtime_options),
+        golden=tuple(golden),
+    )
+    kept = write_quantized(made.path, said)
+    if kept == len(golden):
+        return made
+    note = f"Only {kept} of the {len(golden)} golden answers fit into the file."
+    return made._replace(note=f"{made.note}\n{note}".strip())
 
 
 def _latencies(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from django_inference.runtimes.onnx_products import exact_products
 from django_inference.words import suggestion
 
 #: Names of execution providers, or pairs of a name and its options.
@@ -40,7 +41,7 @@ def open_session(
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    for name, value in session_options.items():
+    for name, value in exact_products(file, session_options).items():
         if "." in name:
             options.add_session_config_entry(name, str(value))
         else:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from django_inference.runtimes.onnx_products import exact_products
 from django_inference.runtimes.onnx_session import ON_CPU, Providers, framework, open_session
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def open_shared(
         raise ValueError(f"share_weights is for {ON_CPU} alone, not for {others}.")
     if file.suffix != ".onnx":
         raise ValueError(f"share_weights needs an .onnx file: {file} holds its weights inside.")
+    # The copy is optimised, whatever level it is opened with.
+    session_options = exact_products(file, session_options)
 
     def make(folder: Path) -> None:
         options = {

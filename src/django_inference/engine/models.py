@@ -6,8 +6,8 @@ of what the runtime returned for one item.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from django_inference.engine.failures import OF_THE_MODEL
 from django_inference.engine.fitting import Fitting, as_array
 from django_inference.exceptions import InvalidInput
 from django_inference.runtimes.base import BaseRuntime, Runtime, TensorRuntime
-from django_inference.tensors import Signature, Tensors
+from django_inference.tensors import SIGNATURE_KEY, Signature, Tensors
 
 
 class Offender(Exception):
@@ -98,6 +98,13 @@ class ItemModel:
         return Unit(request, index, self._runtime.preprocess(item), 1, None)
 
 
+class Addressed(NamedTuple):
+    """The inputs of a call for one of a model's other signatures."""
+
+    signature: str
+    inputs: Tensors
+
+
 class TensorModel:
     """Named tensors in and out, joined along axis 0 where their shapes allow."""
 
@@ -109,12 +116,16 @@ class TensorModel:
         self._least_rows = max(exported_for, 1)
         self._runtime = runtime
         self._fitting = Fitting(self.signature)
+        others = self.signature.others if self.signature is not None else ()
+        self._others = {each.name: Fitting(each) for each in others}
 
     def units(self, request: Request) -> list[Unit]:
         """A unit an item; tensors as they are, or cut into batches where they are longer."""
         payload = request.payload
         if isinstance(payload, list):
             return prepared(request, self._item)
+        if self._others and isinstance(payload, Mapping) and SIGNATURE_KEY in payload:
+            return [self._addressed(request, {**payload})]
         tensors = self._fitting.fit(payload)
         rows = self._fitting.rows(tensors)
         key = self._fitting.key(tensors)
@@ -129,6 +140,8 @@ class TensorModel:
 
     def call(self, batch: list[Unit], rows: int) -> list[Any]:
         """One call of the runtime, on the joined tensors."""
+        if isinstance(batch[0].inputs, Addressed):
+            return [self._runtime.predict_as(*batch[0].inputs)]
         inputs = batch[0].inputs if len(batch) == 1 else _joined([unit.inputs for unit in batch])
         if rows < self._least_rows:
             inputs = _padded(inputs, self._least_rows - rows)
@@ -148,6 +161,19 @@ class TensorModel:
     def result(self, output: Tensors) -> Any:
         """What `postprocess` makes of its one row."""
         return self._runtime.postprocess({name: rows[0, ...] for name, rows in output.items()})
+
+    def _addressed(self, request: Request, payload: dict[str, Any]) -> Unit:
+        """The one unit of a call for another signature, of which no batch is made."""
+        name = payload.pop(SIGNATURE_KEY)
+        fitting = self._others.get(name)
+        if fitting is None:
+            raise InvalidInput(
+                f"there is no signature {name!r}; beside the model's own there are "
+                f"{', '.join(self._others)}."
+            )
+        tensors = fitting.fit(payload)
+        request.alone = True
+        return Unit(request, 0, Addressed(name, tensors), fitting.rows(tensors), None)
 
     def _item(self, request: Request, index: int, item: Any) -> Unit:
         row = self._runtime.preprocess(item)

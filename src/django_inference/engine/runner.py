@@ -16,7 +16,12 @@ from django_inference.engine.models import Model, Offender, joined, model_of
 from django_inference.engine.streams import Stream, Streams
 from django_inference.engine.waiting import Waiting
 from django_inference.engine.warmup import warm_up
-from django_inference.exceptions import InferenceError, Overloaded, PredictionTimeout
+from django_inference.exceptions import (
+    InferenceError,
+    InvalidInput,
+    Overloaded,
+    PredictionTimeout,
+)
 from django_inference.metrics import StatisticsPage
 from django_inference.runtimes.base import BaseRuntime
 from django_inference.specs import ErrorReport, ModelSpec, printable
@@ -264,7 +269,8 @@ class Runner:
 
     def _answer(self, request: Request, outcome: Any) -> None:
         request.waiting = -1
-        failed = isinstance(outcome, InferenceError)
+        invalid = isinstance(outcome, InvalidInput)
+        failed = isinstance(outcome, InferenceError) and not invalid
         now = monotonic()
-        self._page.answered(now, now - request.sent_at, failed=failed)
+        self._page.answered(now, now - request.sent_at, failed=failed, invalid=invalid)
         request.answer(outcome)

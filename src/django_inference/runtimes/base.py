@@ -86,8 +86,7 @@ class BaseRuntime(ABC):
         """
         kind = type(self)
         raise InvalidInput(
-            f"{kind.__module__}.{kind.__qualname__} does not stream: it has no method stream(). "
-            "Call predict_one() instead."
+            f"the model ({kind.__qualname__}) does not stream: it gives each answer whole."
         )
 
     def warmup(self) -> Any:
@@ -141,6 +140,18 @@ class TensorRuntime(BaseRuntime):
         Returns:
             The outputs by name, with that same length of axis 0.
         """
+
+    def predict_as(self, signature: str, inputs: Tensors) -> Tensors:
+        """Run another signature of the artifact for one request.
+
+        Args:
+            signature: the name of one of `signature.others`.
+            inputs: by name.
+
+        Returns:
+            The outputs by name.
+        """
+        raise NotImplementedError
 
     def preprocess(self, item: Any) -> Any:
         """Turn one item into named tensors of one row, without the batch axis."""

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django_inference.runtimes.base import TensorRuntime
 from django_inference.runtimes.loading import model_file, required, usable_cores
-from django_inference.runtimes.onnx_session import Providers, device_of, framework, open_session
+from django_inference.runtimes.onnx_session import (
+    Providers,
+    device_of,
+    framework,
+    open_session,
+    refusals,
+)
 from django_inference.runtimes.onnx_sharing import open_shared
+from django_inference.runtimes.texts import checked_texts
 from django_inference.tensors import Signature, TensorSpec
 from django_inference.words import suggestion
 
@@ -93,11 +100,21 @@ class OnnxRuntime(TensorRuntime):
         self._run = session.run
 
     def predict(self, inputs: Tensors) -> Tensors:
-        """Run the session once."""
+        """Run the session once.
+
+        Raises:
+            InvalidInput: the model does not take these inputs.
+        """
         if self._text:
-            inputs = {**inputs, **{name: _as_text(inputs[name]) for name in self._text}}
+            texts = {
+                name: checked_texts(name, inputs[name], decode=True)
+                for name in self._text
+                if name in inputs
+            }
+            inputs = {**inputs, **texts}
         names = self._names
-        return dict(zip(names, self._run(names, inputs), strict=True))
+        with refusals(inputs):
+            return dict(zip(names, self._run(names, inputs), strict=True))
 
     def close(self) -> None:
         """Free the session."""
@@ -126,13 +143,3 @@ def _spec(node: Any) -> TensorSpec:
         )
     shape = tuple(axis if isinstance(axis, int) and axis >= 0 else -1 for axis in node.shape)
     return TensorSpec(node.name, _DTYPES.get(element[1], element[1]), shape)
-
-
-def _as_text(tensor: Any) -> Any:
-    """ONNX Runtime would take an object b'x' for the text "b'x'"."""
-    import numpy as np
-
-    if tensor.dtype.kind != "O":
-        return tensor
-    flat = [each.decode() if isinstance(each, bytes) else each for each in tensor.flat]
-    return np.array(flat, dtype=object).reshape(tensor.shape)

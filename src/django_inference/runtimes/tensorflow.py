@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import msgspec
 
 from django_inference.runtimes.base import TensorRuntime
+from django_inference.runtimes.graph_files import clean, parsed, rank_examples
+from django_inference.runtimes.graph_inputs import checked_inputs, refusals
 from django_inference.runtimes.loading import model_file, required
 from django_inference.tensors import Signature, TensorSpec
 from django_inference.words import suggestion
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from django_inference.tensors import Tensors
 
 _SAVED_MODEL = "saved_model.pb"
+_DEFAULT = "serving_default"
 #: Older ones run the code in an `.h5` file whatever `safe_mode` says.
 _KERAS_WITH_SAFE_H5 = (3, 11, 3)
 
@@ -32,7 +37,9 @@ class TensorFlowRuntime(TensorRuntime):
     TensorFlow keeps it.
 
     Args:
-        signature: of the SavedModel; not for Keras files, which have one only.
+        signature: of the SavedModel, and the only one to serve; not for Keras files, which have
+            one only. None for `serving_default`, beside which clients of TensorFlow Serving may
+            ask for the others by their names.
         tags: of the MetaGraph in the SavedModel; None where it holds one only.
         threads: that one operator is spread over; None for TensorFlow's own choice. It
             holds for the whole process.
@@ -46,7 +53,7 @@ class TensorFlowRuntime(TensorRuntime):
     def __init__(
         self,
         *,
-        signature: str = "serving_default",
+        signature: str | None = None,
         tags: Sequence[str] | None = None,
         threads: int | None = None,
     ) -> None:
@@ -54,7 +61,8 @@ class TensorFlowRuntime(TensorRuntime):
         self._tags = tags
         self._threads = threads
         self._model: Any = None
-        self._call: Callable[..., dict[str, Any]]
+        self._functions: dict[str, _Function] = {}
+        self._refused: type[Exception]
 
     def load(self, artifact: Artifact | None) -> None:
         """Load the model and trace its function.
@@ -73,18 +81,35 @@ class TensorFlowRuntime(TensorRuntime):
         _set_up_devices(tf, self._threads)
         self.device = "cuda:0" if tf.config.list_physical_devices("GPU") else "cpu"
         self.framework = f"tensorflow {tf.__version__}"
+        self._refused = tf.errors.InvalidArgumentError
         if file.name == _SAVED_MODEL:
             self._load_saved_model(tf, file.parent)
         else:
             self._load_keras(tf, file, trusted=artifact.trusted)
 
     def predict(self, inputs: Tensors) -> Tensors:
-        """Run the function once."""
-        return {name: tensor.numpy() for name, tensor in self._call(**inputs).items()}
+        """Run the function once.
+
+        Raises:
+            InvalidInput: the model does not take these inputs.
+        """
+        return self.predict_as("", inputs)
+
+    def predict_as(self, signature: str, inputs: Tensors) -> Tensors:
+        """Run the function of a signature once.
+
+        Raises:
+            InvalidInput: the model does not take these inputs.
+        """
+        function = self._functions[signature]
+        tensors = checked_inputs(inputs, function.inputs)
+        with refusals(self._refused, tensors):
+            return {name: tensor.numpy() for name, tensor in function.call(**tensors).items()}
 
     def close(self) -> None:
         """Let go of the model; TensorFlow keeps what it allocated for the process."""
-        self._model = self._call = None  # type: ignore[assignment]
+        self._model = None
+        self._functions = {}
 
     def _load_saved_model(self, tf: Any, folder: Path) -> None:
         try:
@@ -96,19 +121,23 @@ class TensorFlowRuntime(TensorRuntime):
                 f"{folder} was saved by Keras 2, which TensorFlow loads only with the package "
                 "tf_keras installed beside it: pip install tf_keras"
             ) from error
-        name = self._signature_name
-        if name not in model.signatures:
-            raise ValueError(
-                f"{folder} has no signature {name!r}{suggestion(name, model.signatures)}; "
-                f"it has {', '.join(model.signatures) or 'none'}."
-            )
-        function = model.signatures[name]
-        # The function refers to the model's variables, but does not keep them.
+        # The functions refer to the model's variables, but do not keep them.
         self._model = model
-        self._call = function
-        # A SavedModel keeps no order: without one, no two processes would say the same.
-        inputs, outputs = function.structured_input_signature[1], function.structured_outputs
-        self.signature = _signature(dict(sorted(inputs.items())), dict(sorted(outputs.items())))
+        functions = _functions(model.signatures, folder / _SAVED_MODEL)
+        name = self._signature_name or _DEFAULT
+        if name not in functions:
+            raise ValueError(
+                f"{folder} has no signature {name!r}{suggestion(name, functions)}; "
+                f"it has {', '.join(functions) or 'none'}."
+            )
+        self.signature = functions[name].signature()
+        self._functions[""] = functions.pop(name)
+        if self._signature_name is None and self.signature is not None:
+            others = [each.signature(name) for name, each in functions.items()]
+            self._functions |= functions
+            self.signature = msgspec.structs.replace(
+                self.signature, others=tuple(each for each in others if each is not None)
+            )
 
     def _load_keras(self, tf: Any, file: Path, *, trusted: bool) -> None:
         self._model = model = _read_keras(tf.keras, file, trusted=trusted)
@@ -135,8 +164,77 @@ class TensorFlowRuntime(TensorRuntime):
         function = tf.function(
             run, input_signature=list(specs.values()), autograph=False
         ).get_concrete_function()
-        self._call = lambda **tensors: function(*[tensors[name] for name in names])
-        self.signature = _signature(specs, function.structured_outputs)
+        self._functions[""] = _Function(
+            specs,
+            function.structured_outputs,
+            lambda **tensors: function(*[tensors[name] for name in names]),
+        )
+        self.signature = self._functions[""].signature()
+
+
+class _Function(NamedTuple):
+    """A function of a graph, called with tensors by name.
+
+    Attributes:
+        inputs: their TensorSpecs, by name.
+        outputs: likewise.
+        call: the function.
+    """
+
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    call: Callable[..., Mapping[str, Any]]
+
+    def signature(self, name: str = "") -> Signature | None:
+        """None where an input takes any number of axes, which a signature cannot say."""
+        if any(spec.shape.rank is None for spec in self.inputs.values()):
+            return None
+        return Signature(
+            tuple(_spec(name, spec) for name, spec in self.inputs.items()),
+            tuple(_spec(name, spec) for name, spec in self.outputs.items()),
+            name,
+        )
+
+
+def _functions(signatures: Mapping[str, Any], file: Path) -> dict[str, _Function]:
+    """The functions of a SavedModel by the names of their signatures."""
+    found = {}
+    declared: Mapping[str, Any] | None = None
+    for name in sorted(signatures):
+        function = signatures[name]
+        inputs = dict(sorted(function.structured_input_signature[1].items()))
+        if any(spec.shape.rank is None for spec in inputs.values()):
+            # What a loaded graph does not say any more, the file may.
+            declared = _declared(file) if declared is None else declared
+            inputs = {
+                key: declared.get((name, key), spec) if spec.shape.rank is None else spec
+                for key, spec in inputs.items()
+            }
+        outputs = dict(sorted(function.structured_outputs.items()))
+        found[name] = _Function(inputs, outputs, function)
+    return found
+
+
+def _declared(file: Path) -> dict[tuple[str, str], Any]:
+    """The inputs of a SavedModel, by the names of their signatures and their own."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    graphs = parsed(SavedModel(), file).meta_graphs
+    if len(graphs) != 1:
+        # Which one was loaded is for the tags to say.
+        return {}
+    (meta,) = graphs
+    clean(meta.graph_def)
+    rank_examples(meta.graph_def)
+    specs = {}
+    with tf.Graph().as_default() as graph, suppress(ValueError, tf.errors.OpError):
+        tf.graph_util.import_graph_def(meta.graph_def, name="")
+        for signature, said in meta.signature_def.items():
+            for key, info in said.inputs.items():
+                tensor = graph.get_tensor_by_name(info.name)
+                specs[signature, key] = tf.TensorSpec(tensor.shape, tensor.dtype, key)
+    return specs
 
 
 def _set_up_devices(tf: Any, threads: int | None) -> None:
@@ -188,16 +286,6 @@ def _named_outputs(tf: Any, model: Any, outputs: Any) -> dict[str, Any]:
     if len(set(names)) != len(flat):
         names = [f"output_{index}" for index in range(len(flat))]
     return dict(zip(names, flat, strict=True))
-
-
-def _signature(inputs: dict[str, Any], outputs: dict[str, Any]) -> Signature | None:
-    if any(spec.shape.rank is None for spec in inputs.values()):
-        # Such an input takes any number of axes, which a signature cannot say.
-        return None
-    return Signature(
-        tuple(_spec(name, spec) for name, spec in inputs.items()),
-        tuple(_spec(name, spec) for name, spec in outputs.items()),
-    )
 
 
 def _spec(name: str, spec: Any) -> TensorSpec:

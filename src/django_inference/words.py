@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import NoneType
 from typing import Any
 
@@ -42,6 +42,11 @@ def value_said(value: object) -> str:
     return _TYPES.get(type(value), f"values of the type {type(value).__name__}")
 
 
+def kind_said(kind: str) -> str:
+    """What the values of an array are called likewise, by the kind of its dtype."""
+    return _KINDS.get(kind, "other values")
+
+
 def array_said(array: Any) -> str:
     """What the values of an array are called likewise.
 
@@ -50,7 +55,7 @@ def array_said(array: Any) -> str:
     """
     kind: str = array.dtype.kind
     if kind != "O" or not array.size:
-        return _KINDS.get(kind, "other values")
+        return kind_said(kind)
     others = (each for each in array.flat if not isinstance(each, int | float))
     return value_said(other) if (other := next(others, _NONE)) is not _NONE else _TOO_LONG
 
@@ -66,3 +71,17 @@ def dtype_said(dtype: str) -> str:
     if dtype.startswith(("int", "uint")):
         return f"whole numbers ({dtype})"
     return f"complex numbers ({dtype})" if dtype.startswith("complex") else f"numbers ({dtype})"
+
+
+def place_said(index: int, shape: Sequence[int]) -> str:
+    """Where a value lies in nested lists, as in `[0][2]`.
+
+    Args:
+        index: of the value, in row-major order.
+        shape: of the lists that it lies in.
+    """
+    said = ""
+    for length in reversed(shape):
+        index, at = divmod(index, length)
+        said = f"[{at}]{said}"
+    return said

@@ -12,17 +12,21 @@ from typing import Any
 import numpy as np
 import pytest
 from django.urls import include, path
+from hypothesis import HealthCheck, given
+from hypothesis import settings as fuzz
+from hypothesis import strategies as st
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
 pytest.importorskip("grpc")
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
 
 import grpc
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from django_inference import predictors
-from django_inference.wire.datatypes import datatype_of
+from django_inference.wire.datatypes import DATATYPES, datatype_of
 from django_inference.wire.open_inference import InferRequest
 from django_inference.wire.open_inference_proto import request_to_proto
 from django_inference.wire.protos import tensorflow_serving_pb2 as tfs
@@ -53,7 +57,8 @@ def saved(file: Path, op: str, takes: int, gives: int, shape: Any, *before: str)
 @pytest.fixture
 def models(settings: Settings, tmp_path: Path) -> Iterator[None]:
     torch = pytest.importorskip("torch")
-    torch.jit.script(torch.nn.Linear(2, 1)).save(tmp_path / "linear.ts")
+    weights = torch.nn.Linear(2, 1).state_dict()
+    torch.save(weights, tmp_path / "linear.pt")
     texts, floats, ids = TensorProto.STRING, TensorProto.FLOAT, TensorProto.INT64
     settings.MIDDLEWARE = []
     settings.ROOT_URLCONF = (
@@ -70,7 +75,14 @@ def models(settings: Settings, tmp_path: Path) -> Iterator[None]:
             "MODEL": saved(tmp_path / "table.onnx", "Gather", ids, floats, ["n", 1], "table"),
             "BACKEND": LOCAL,
         },
-        "linear": {"MODEL": tmp_path / "linear.ts", "TRUSTED": True, "BACKEND": LOCAL},
+        "linear": {
+            "MODEL": tmp_path / "linear.pt",
+            "RUNTIME_OPTIONS": {
+                "model": "torch.nn.Linear",
+                "model_options": {"in_features": 2, "out_features": 1},
+            },
+            "BACKEND": LOCAL,
+        },
     }
     yield
     predictors.reset()
@@ -177,4 +189,41 @@ def test_mistakes_are_the_clients_everywhere(ask: Ask, caplog: pytest.LogCapture
         assert replica.statistics.failures == 0
         assert status.error is None
     assert predictors["linear"].status().replicas[0].statistics.invalid == 2
-    assert not caplog.records
+    assert not [each for each in caplog.records if each.name.startswith("django_inference")]
+
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.sampled_from([0, 4, 5, -1, -6, 2**31, 2**63, 2**64, 1.0, 0.5, 1e300])
+    | st.sampled_from(["", "a", "\ud800", "é", "\0", {"b64": "/w=="}, {"b64": "/w\n"}, {"b64": 1}])
+    | st.floats()
+)
+values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3), max_leaves=8)
+names = st.sampled_from(["x", "input", "@signature"])
+
+
+@fuzz(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    model=st.sampled_from(["words", "table", "linear"]),
+    value=values,
+    name=names,
+    shape=st.lists(st.sampled_from([0, 1, 2, 3]), max_size=3),
+    datatype=st.sampled_from(DATATYPES),
+)
+def test_no_value_is_the_fault_of_the_server(
+    models: None, model: str, value: Any, name: str, shape: list[int], datatype: str
+) -> None:
+    tensor = {"name": name, "shape": shape, "datatype": datatype, "data": value}
+    post(f"/api/{model}/", {"inputs": {name: value}})
+    post(f"/api/{model}/", {"items": [{name: value}]})
+    post(f"/api/{model}/", {"item": value})
+    post(f"/v2/models/{model}/infer", {"inputs": [tensor]})
+    post(f"/v1/models/{model}:predict", {"inputs": {name: value}})
+    post(f"/v1/models/{model}:predict", {"instances": [{name: value}]})
+    post(f"/v1/models/{model}:predict", {"instances": value})
+    post(f"/v1/models/{model}:regress", {"examples": [{name: value}]})

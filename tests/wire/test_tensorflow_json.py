@@ -199,6 +199,25 @@ def test_many_lists_of_numbers_are_no_crowd() -> None:
     assert read(raw, TensorSpec("x", "int8", (-1, 2)))["x"].shape == ((1 << 22) + 1, 2)
 
 
+@pytest.mark.parametrize(
+    "said", ["/9j/", "/9\\nj\\r\\n/", " /9j/ ", "/9j/4A", "/9j/4A==", "/9j/4\\nA"]
+)
+def test_base64_is_taken_as_tensorflow_serving_takes_it(said: str) -> None:
+    raw = f'{{"instances": [{{"b64": "{said}"}}]}}'.encode()
+    (found,) = read(raw, TensorSpec("x", "bytes", (-1,)))["x"]
+    assert found in (b"\xff\xd8\xff", b"\xff\xd8\xff\xe0")
+
+
+@pytest.mark.parametrize("said", ["a", "aGk=a", "a===", "aGk", "é", "-_-_"])
+def test_what_is_no_base64(said: str) -> None:
+    raw = f'{{"instances": [{{"b64": "{said}"}}]}}'.encode()
+    if said == "aGk":
+        assert read(raw, TensorSpec("x", "bytes", (-1,)))["x"].tolist() == [b"hi"]
+        return
+    with pytest.raises(InvalidInput, match="not base64"):
+        read(raw, TensorSpec("x", "bytes", (-1,)))
+
+
 def test_an_unnamed_input_of_a_model_with_two() -> None:
     with pytest.raises(InvalidInput, match=r"by name: x float32 \[-1, 2\], text str \[-1\]"):
         read({"instances": [1]}, X, TEXT)
@@ -229,7 +248,7 @@ def test_texts_and_bytes_of_outputs() -> None:
 
 def test_outputs_without_rows_have_no_rows() -> None:
     for outputs in ({"a": np.array(1)}, {"a": np.zeros(1), "b": np.zeros(2)}):
-        with pytest.raises(PredictionFailed, match="by rows"):
+        with pytest.raises(InvalidInput, match="by rows .*ask with 'inputs'"):
             write_response(outputs, by_rows=True)
         assert write_response(outputs, by_rows=False)
     with pytest.raises(PredictionFailed, match="complex64"):

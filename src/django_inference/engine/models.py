@@ -165,12 +165,12 @@ class TensorModel:
     def _addressed(self, request: Request, payload: dict[str, Any]) -> Unit:
         """The one unit of a call for another signature, of which no batch is made."""
         name = payload.pop(SIGNATURE_KEY)
-        fitting = self._others.get(name)
-        if fitting is None:
+        if not isinstance(name, str) or name not in self._others:
             raise InvalidInput(
-                f"there is no signature {name!r}; beside the model's own there are "
+                f"there is no signature {str(name)[:200]!r}; beside the model's own there are "
                 f"{', '.join(self._others)}."
             )
+        fitting = self._others[name]
         tensors = fitting.fit(payload)
         request.alone = True
         return Unit(request, 0, Addressed(name, tensors), fitting.rows(tensors), None)

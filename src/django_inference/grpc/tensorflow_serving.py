@@ -83,7 +83,7 @@ class PredictionServicer:
         choices = [await _allowed(task.model_spec, call) for task in request.tasks]
         if not choices:
             raise InvalidInput("there are no tasks.")
-        for choice, task in zip(choices, request.tasks, strict=True):
+        for task in request.tasks:
             if task.method_name not in (_CLASSIFY, _REGRESS):
                 raise Unsupported(
                     f"the method of a task is {_CLASSIFY!r} or {_REGRESS!r}, not "

@@ -110,7 +110,10 @@ class TensorField(serializers.Field[Any, Any, Any, Any]):
                 low, high = int(limits.min), int(limits.max)
                 self.fail("range", expected=spec.dtype, low=low, high=high, least=least, most=most)
         elif not np.can_cast(array.dtype, dtype, "same_kind"):
-            self.fail("dtype", expected=dtype_said(spec.dtype), given=array_said(array))
+            # Among numbers, null has become NaN.
+            is_null = kind == "f" and np.isnan(array).any()
+            given = "null" if is_null else array_said(array)
+            self.fail("dtype", expected=dtype_said(spec.dtype), given=given)
         # A float that is too large becomes infinite, as in the framework.
         with np.errstate(over="ignore"):
             return array.astype(dtype, copy=False)

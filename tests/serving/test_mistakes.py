@@ -209,7 +209,7 @@ names = st.sampled_from(["x", "input", "@signature"])
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
-    model=st.sampled_from(["words", "table", "linear"]),
+    model=st.sampled_from(["words", "table"]),
     value=values,
     name=names,
     shape=st.lists(st.sampled_from([0, 1, 2, 3]), max_size=3),

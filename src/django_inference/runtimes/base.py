@@ -84,9 +84,8 @@ class BaseRuntime(ABC):
         Raises:
             InvalidInput: the item does not fit, or the runtime does not stream.
         """
-        kind = type(self)
         raise InvalidInput(
-            f"the model ({kind.__qualname__}) does not stream: it gives each answer whole."
+            f"{type(self).__qualname__} does not stream: it gives each answer whole."
         )
 
     def warmup(self) -> Any:

@@ -111,6 +111,11 @@ class TensorFlowRuntime(TensorRuntime):
         self._model = None
         self._functions = {}
 
+    @property
+    def function(self) -> _Function:
+        """That of the model's own signature."""
+        return self._functions[""]
+
     def _load_saved_model(self, tf: Any, folder: Path) -> None:
         try:
             model = tf.saved_model.load(str(folder), tags=self._tags)
@@ -199,17 +204,17 @@ class _Function(NamedTuple):
 def _functions(signatures: Mapping[str, Any], file: Path) -> dict[str, _Function]:
     """The functions of a SavedModel by the names of their signatures."""
     found = {}
-    declared: Mapping[str, Any] | None = None
+    declared: dict[tuple[str, str], Any] | None = None
     for name in sorted(signatures):
         function = signatures[name]
         inputs = dict(sorted(function.structured_input_signature[1].items()))
         if any(spec.shape.rank is None for spec in inputs.values()):
             # What a loaded graph does not say any more, the file may.
-            declared = _declared(file) if declared is None else declared
-            inputs = {
-                key: declared.get((name, key), spec) if spec.shape.rank is None else spec
-                for key, spec in inputs.items()
-            }
+            if declared is None:
+                declared = _declared(file)
+            for key, spec in inputs.items():
+                if spec.shape.rank is None:
+                    inputs[key] = declared.get((name, key), spec)
         outputs = dict(sorted(function.structured_outputs.items()))
         found[name] = _Function(inputs, outputs, function)
     return found

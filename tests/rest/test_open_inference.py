@@ -368,9 +368,9 @@ def test_optional_members_may_be_null() -> None:
         assert ask("POST", "/v2/repository/index", body).status_code == 200
     dummy()
     tensor = {"name": "x", "shape": [1], "datatype": "FP32", "data": [1.0], "parameters": None}
-    body = {"id": None, "parameters": None, "outputs": None, "inputs": [tensor]}
+    asked = {"id": None, "parameters": None, "outputs": None, "inputs": [tensor]}
     for pad in ("", " " * 2000):
-        response = ask("POST", INFER, json.dumps(body) + pad)
+        response = ask("POST", INFER, json.dumps(asked) + pad)
         assert response.status_code == 200, response.content
         assert response.json()["outputs"][0]["data"] == [1.0]
 

@@ -140,7 +140,7 @@ def call(channel: Any, service: str, name: str, request: Any) -> tuple[bool, str
         return False, str(ask(request, timeout=30))
     except grpc.RpcError as error:
         assert error.code() is grpc.StatusCode.INVALID_ARGUMENT, error.details()
-        return True, error.details()
+        return True, error.details() or ""
 
 
 @pytest.fixture(params=["predict view", "v2", "v1", "v2 by gRPC", "v1 by gRPC"])

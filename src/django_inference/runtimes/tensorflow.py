@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
 from django_inference.runtimes.base import TensorRuntime
-from django_inference.runtimes.graph_files import clean, parsed, rank_examples
+from django_inference.runtimes.graph_files import parsed
+from django_inference.runtimes.graph_functions import GraphFunction, functions_of
 from django_inference.runtimes.graph_inputs import checked_inputs, refusals
 from django_inference.runtimes.loading import model_file, required
-from django_inference.tensors import Signature, TensorSpec
 from django_inference.words import suggestion
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class TensorFlowRuntime(TensorRuntime):
         self._tags = tags
         self._threads = threads
         self._model: Any = None
-        self._functions: dict[str, _Function] = {}
+        self._functions: dict[str, GraphFunction] = {}
         self._refused: type[Exception]
 
     def load(self, artifact: Artifact | None) -> None:
@@ -112,7 +112,7 @@ class TensorFlowRuntime(TensorRuntime):
         self._functions = {}
 
     @property
-    def function(self) -> _Function:
+    def function(self) -> GraphFunction:
         """That of the model's own signature."""
         return self._functions[""]
 
@@ -128,7 +128,7 @@ class TensorFlowRuntime(TensorRuntime):
             ) from error
         # The functions refer to the model's variables, but do not keep them.
         self._model = model
-        functions = _functions(model.signatures, folder / _SAVED_MODEL)
+        functions = functions_of(tf, model.signatures, lambda: _meta_graph(folder / _SAVED_MODEL))
         name = self._signature_name or _DEFAULT
         if name not in functions:
             raise ValueError(
@@ -169,7 +169,7 @@ class TensorFlowRuntime(TensorRuntime):
         function = tf.function(
             run, input_signature=list(specs.values()), autograph=False
         ).get_concrete_function()
-        self._functions[""] = _Function(
+        self._functions[""] = GraphFunction(
             specs,
             function.structured_outputs,
             lambda **tensors: function(*[tensors[name] for name in names]),
@@ -177,69 +177,13 @@ class TensorFlowRuntime(TensorRuntime):
         self.signature = self._functions[""].signature()
 
 
-class _Function(NamedTuple):
-    """A function of a graph, called with tensors by name.
-
-    Attributes:
-        inputs: their TensorSpecs, by name.
-        outputs: likewise.
-        call: the function.
-    """
-
-    inputs: Mapping[str, Any]
-    outputs: Mapping[str, Any]
-    call: Callable[..., Mapping[str, Any]]
-
-    def signature(self, name: str = "") -> Signature | None:
-        """None where an input takes any number of axes, which a signature cannot say."""
-        if any(spec.shape.rank is None for spec in self.inputs.values()):
-            return None
-        return Signature(
-            tuple(_spec(name, spec) for name, spec in self.inputs.items()),
-            tuple(_spec(name, spec) for name, spec in self.outputs.items()),
-            name,
-        )
-
-
-def _functions(signatures: Mapping[str, Any], file: Path) -> dict[str, _Function]:
-    """The functions of a SavedModel by the names of their signatures."""
-    found = {}
-    declared: dict[tuple[str, str], Any] | None = None
-    for name in sorted(signatures):
-        function = signatures[name]
-        inputs = dict(sorted(function.structured_input_signature[1].items()))
-        if any(spec.shape.rank is None for spec in inputs.values()):
-            # What a loaded graph does not say any more, the file may.
-            if declared is None:
-                declared = _declared(file)
-            for key, spec in inputs.items():
-                if spec.shape.rank is None:
-                    inputs[key] = declared.get((name, key), spec)
-        outputs = dict(sorted(function.structured_outputs.items()))
-        found[name] = _Function(inputs, outputs, function)
-    return found
-
-
-def _declared(file: Path) -> dict[tuple[str, str], Any]:
-    """The inputs of a SavedModel, by the names of their signatures and their own."""
-    import tensorflow as tf
+def _meta_graph(file: Path) -> Any:
+    """The graph of a SavedModel as it was saved; None where the file holds several."""
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     graphs = parsed(SavedModel(), file).meta_graphs
-    if len(graphs) != 1:
-        # Which one was loaded is for the tags to say.
-        return {}
-    (meta,) = graphs
-    clean(meta.graph_def)
-    rank_examples(meta.graph_def)
-    specs = {}
-    with tf.Graph().as_default() as graph, suppress(ValueError, tf.errors.OpError):
-        tf.graph_util.import_graph_def(meta.graph_def, name="")
-        for signature, said in meta.signature_def.items():
-            for key, info in said.inputs.items():
-                tensor = graph.get_tensor_by_name(info.name)
-                specs[signature, key] = tf.TensorSpec(tensor.shape, tensor.dtype, key)
-    return specs
+    # Which one was loaded is for the tags to say.
+    return graphs[0] if len(graphs) == 1 else None
 
 
 def _set_up_devices(tf: Any, threads: int | None) -> None:
@@ -291,9 +235,3 @@ def _named_outputs(tf: Any, model: Any, outputs: Any) -> dict[str, Any]:
     if len(set(names)) != len(flat):
         names = [f"output_{index}" for index in range(len(flat))]
     return dict(zip(names, flat, strict=True))
-
-
-def _spec(name: str, spec: Any) -> TensorSpec:
-    dtype = "str" if spec.dtype.name == "string" else spec.dtype.name
-    axes = () if spec.shape.rank is None else spec.shape
-    return TensorSpec(name, dtype, tuple(-1 if axis is None else axis for axis in axes))

@@ -347,6 +347,41 @@ def test_without_a_signature_names_and_types_are_looked_at(
     assert served["output"].shape == (1, 3)
 
 
+EMBEDDING: dict[str, Any] = {
+    "model": "torch.nn.Embedding",
+    "model_options": {"num_embeddings": 5, "embedding_dim": 2},
+}
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        ([[5]], "index out of range in self"),
+        ([[-1]], "index out of range in self"),
+        ([[0.5]], "following scalar types: Long, Int"),
+        ([[True]], "following scalar types: Long, Int"),
+    ],
+)
+def test_an_index_beyond_the_table_is_the_callers_mistake(
+    tmp_path: Path, ids: Any, said: str
+) -> None:
+    torch.save(torch.nn.Embedding(5, 2).state_dict(), tmp_path / "table.pt")
+    ready = engine(tmp_path / "table.pt", **EMBEDDING)
+    refused, served = ready.run({"input": np.array(ids)}, {"input": np.array([[4]])})
+    assert isinstance(refused, InvalidInput)
+    assert said in refused.message
+    assert served["output"].shape == (1, 1, 2)
+    assert ready.statistics.failures == 0
+    assert ready.reports == []
+
+
+def test_what_the_models_own_code_raises_is_its_failure() -> None:
+    from django_inference.runtimes.torch.refusals import refusals
+
+    with pytest.raises(RuntimeError, match="out of memory"), refusals({}):
+        raise RuntimeError("CUDA out of memory")
+
+
 def test_nan_and_infinity_reach_the_model(saved: dict[str, Path]) -> None:
     x = rows(3)
     x[1, 0], x[2, 0] = np.nan, np.inf

@@ -438,7 +438,13 @@ def of_one_node(path: Path, op: str, takes: int, *, axes: Any = ("b", "n"), **op
     ],
 )
 def test_inputs_that_only_the_run_refuses_are_the_callers_mistake(
-    tmp_path: Path, op: str, takes: int, options: Any, x: Any, said: str
+    tmp_path: Path,
+    op: str,
+    takes: int,
+    options: Any,
+    x: Any,
+    said: str,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     runtime = loaded(of_one_node(tmp_path / "m.onnx", op, takes, **options))
     with pytest.raises(InvalidInput) as error:
@@ -448,6 +454,8 @@ def test_inputs_that_only_the_run_refuses_are_the_callers_mistake(
     # The client has no use for a place in a source file.
     assert ".cc" not in error.value.message
     assert "onnxruntime" not in error.value.message
+    # Nor has the log for an error of ONNX Runtime's.
+    assert "[E:onnxruntime" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

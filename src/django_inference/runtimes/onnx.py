@@ -13,6 +13,7 @@ from django_inference.runtimes.onnx_session import (
     device_of,
     framework,
     open_session,
+    quiet,
     refusals,
 )
 from django_inference.runtimes.onnx_sharing import open_shared
@@ -70,6 +71,7 @@ class OnnxRuntime(TensorRuntime):
         self._names: list[str] = []
         self._text: list[str] = []
         self._run: Any = None
+        self._quiet: Any = None
         self._weights: Any = None
 
     def load(self, artifact: Artifact | None) -> None:
@@ -97,7 +99,7 @@ class OnnxRuntime(TensorRuntime):
             self.signature = Signature(inputs, outputs)
         self._text = [spec.name for spec in inputs if spec.dtype == "str"]
         self._names = [spec.name for spec in outputs]
-        self._run = session.run
+        self._run, self._quiet = session.run, quiet()
 
     def predict(self, inputs: Tensors) -> Tensors:
         """Run the session once.
@@ -114,7 +116,7 @@ class OnnxRuntime(TensorRuntime):
             inputs = {**inputs, **texts}
         names = self._names
         with refusals(inputs):
-            return dict(zip(names, self._run(names, inputs), strict=True))
+            return dict(zip(names, self._run(names, inputs, self._quiet), strict=True))
 
     def close(self) -> None:
         """Free the session."""

@@ -21,6 +21,7 @@ Providers: TypeAlias = Sequence[str | Sequence[Any]]
 
 _ON_GPU = "CUDAExecutionProvider"
 ON_CPU = "CPUExecutionProvider"
+_FATAL = 4
 _NVIDIA = (_ON_GPU, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
 
 #: What ONNX Runtime says, under the general code, of shapes and indices that do not fit each other
@@ -96,6 +97,16 @@ def device_of(session: Any) -> str:
 def framework() -> str:
     """The name and the version of what runs the sessions."""
     return f"onnxruntime {import_onnxruntime().__version__}"
+
+
+def quiet() -> Any:
+    """Options of a run, for one without ONNX Runtime's own lines about what it raises anyway.
+
+    They would stand in the log as errors, for inputs that a client got wrong.
+    """
+    options = import_onnxruntime().RunOptions()
+    options.log_severity_level = _FATAL
+    return options
 
 
 @contextmanager

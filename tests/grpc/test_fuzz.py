@@ -83,7 +83,7 @@ def predicted(random: random.Random) -> bytes:
     message.model_spec.signature_name = random.choice(["", "serving_default", "other", "\0"])
     for _ in range(random.randrange(1, 3)):
         tensor = message.inputs[random.choice(["x", "x", "y", "@signature", ""])]
-        tensor.dtype = random.choice([tf.DT_FLOAT, tf.DT_STRING, tf.DT_INT64, tf.DT_BOOL, 99])
+        tensor.dtype = random.choice([tf.DT_FLOAT, tf.DT_STRING, tf.DT_INT64, tf.DT_INVALID])
         for _ in range(random.randrange(4)):
             tensor.tensor_shape.dim.add(size=random.choice([0, 1, 2, 4, -1, 2**62]))
         match random.randrange(4):
@@ -110,7 +110,7 @@ async def send(client: Client, path: str, data: bytes) -> Code:
 
 
 #: What is not noise is sent where it belongs.
-PATHS = {
+PATHS: dict[Made, str] = {
     broken: METHODS["ModelInfer"].path,
     claimed: METHODS["ModelInfer"].path,
     predicted: TENSORFLOW["Predict"].path,

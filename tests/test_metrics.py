@@ -50,6 +50,15 @@ def test_failures_and_expired_requests_are_counted() -> None:
     assert (counts.requests, counts.failures, counts.expired) == (2, 1, 1)
 
 
+def test_refused_inputs_are_counted_apart_from_failures() -> None:
+    page = StatisticsPage()
+    page.answered(1.0, 0.1, failed=False, invalid=True)
+    page.answered(1.0, 0.1, failed=True)
+    page.answered(1.0, 0.1, failed=False)
+    counts = page.read()
+    assert (counts.requests, counts.invalid, counts.failures, counts.successes) == (3, 1, 1, 1)
+
+
 def test_a_page_is_read_by_whoever_maps_it() -> None:
     memory = mmap.mmap(-1, StatisticsPage.SIZE)
     writer, reader = StatisticsPage(memory), StatisticsPage(memory)
@@ -64,7 +73,7 @@ def test_every_count_is_cleared() -> None:
     for rows in (*BATCH_SIZES, 1000):
         page.run_ends(rows, 1.0)
     for seconds in (*LATENCIES, 100.0):
-        page.answered(1.0, seconds, failed=True)
+        page.answered(1.0, seconds, failed=True, invalid=True)
     page.expired()
     page.run_begins(1.0)
     page.clear()

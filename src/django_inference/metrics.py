@@ -17,7 +17,7 @@ LATENCIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.
 # Every slot is eight bytes: an unsigned integer or a double.
 _REQUESTS, _FAILURES, _EXPIRED, _ROWS, _BATCHES = range(5)
 _RUN_SECONDS, _RUN_STARTED = 5, 6
-_REFUSED, _ABANDONED, _LAST_ANSWER, _STREAMS = 7, 8, 9, 10
+_REFUSED, _ABANDONED, _LAST_ANSWER, _STREAMS, _INVALID = 7, 8, 9, 10, 11
 _SIZES = 16
 _LATENCIES = _SIZES + len(BATCH_SIZES) + 1
 
@@ -54,13 +54,22 @@ class StatisticsPage:
         counts[_SIZES + bisect_left(BATCH_SIZES, rows)] += 1
         self._seconds[_RUN_SECONDS] += seconds
 
-    def answered(self, now: float, latency: float, *, failed: bool) -> None:
-        """A request got its answer, `latency` seconds after it was sent."""
+    def answered(self, now: float, latency: float, *, failed: bool, invalid: bool = False) -> None:
+        """A request got its answer, `latency` seconds after it was sent.
+
+        Args:
+            now: `time.monotonic()`.
+            latency: in seconds.
+            failed: the answer is an error, and not the caller's mistake.
+            invalid: the input was refused, which is the caller's mistake.
+        """
         counts = self._counts
         self._seconds[_LAST_ANSWER] = now
         counts[_REQUESTS] += 1
         if failed:
             counts[_FAILURES] += 1
+        if invalid:
+            counts[_INVALID] += 1
         counts[_LATENCIES + bisect_left(LATENCIES, latency)] += 1
 
     def expired(self) -> None:
@@ -110,6 +119,7 @@ class StatisticsPage:
         return Statistics(
             requests=counts[_REQUESTS],
             failures=counts[_FAILURES],
+            invalid=counts[_INVALID],
             expired=counts[_EXPIRED],
             refused=counts[_REFUSED],
             abandoned=counts[_ABANDONED],

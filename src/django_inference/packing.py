@@ -97,7 +97,7 @@ def is_plain(dtype: np.dtype[Any]) -> bool:
     if dtype.kind in PLAIN_KINDS and dtype.itemsize:
         return True
     if dtype.kind not in "OTSU":
-        raise TypeError(f"an array of dtype {dtype} cannot be sent to the model")
+        raise TypeError(f"an array of {dtype.name} values cannot be sent to the model")
     return False
 
 

@@ -264,8 +264,9 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     """The counts of one worker since it was started.
 
     Attributes:
-        requests: answered, the failed ones included.
-        failures: answered with an error.
+        requests: answered, with errors too.
+        failures: answered with an error that is not the caller's mistake.
+        invalid: answered `InvalidInput`, which is the caller's mistake.
         expired: dropped unrun, because their deadline had passed.
         refused: answered `Overloaded`.
         abandoned: dropped unrun, because the caller had given up.
@@ -280,6 +281,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
 
     requests: int = 0
     failures: int = 0
+    invalid: int = 0
     expired: int = 0
     refused: int = 0
     abandoned: int = 0
@@ -289,6 +291,11 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     run_seconds: float = 0.0
     batch_sizes: dict[str, int] = {}
     latencies: dict[str, int] = {}
+
+    @property
+    def successes(self) -> int:
+        """Requests that were answered with a result."""
+        return self.requests - self.failures - self.invalid
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):

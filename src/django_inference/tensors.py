@@ -85,11 +85,25 @@ class TensorSpec(msgspec.Struct, frozen=True):
         return cls(name, dtype, tuple(int(axis) for axis in axes.split(",")) if axes else ())
 
 
+#: Beside the inputs of a call, the name of the signature that they are for. Clients that say
+#: none get the model's own.
+SIGNATURE_KEY = "@signature"
+
+
 class Signature(msgspec.Struct, frozen=True):
-    """The tensors that a model takes and gives, in the artifact's order."""
+    """The tensors that a model takes and gives, in the artifact's order.
+
+    Attributes:
+        inputs: what it takes.
+        outputs: what it gives.
+        name: that the artifact gives it, where it has several.
+        others: what else the artifact computes; `SIGNATURE_KEY` in a call asks for one of them.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...] = ()
+    name: str = ""
+    others: tuple[Signature, ...] = ()
 
     @property
     def batch_size(self) -> int:

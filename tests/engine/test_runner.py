@@ -540,6 +540,20 @@ def test_what_is_counted() -> None:
     assert engine.statistics.requests == 8
 
 
+def test_what_callers_get_wrong_is_no_failure_of_the_model() -> None:
+    def predict(inputs: Any) -> Any:
+        if inputs["x"][0, 0] < 0:
+            raise InvalidInput("x is negative")
+        return {"y": inputs["x"]}
+
+    engine = loaded("Arrays", predict=predict)
+    outcomes = engine.run({"x": [["a"] * 4]}, {"x": [[-1.0] * 4]}, {"x": [[1.0] * 4]})
+    assert [isinstance(outcome, InvalidInput) for outcome in outcomes] == [True, True, False]
+    counts = engine.statistics
+    assert (counts.requests, counts.invalid, counts.failures, counts.successes) == (3, 2, 0, 1)
+    assert engine.reports == []
+
+
 def test_the_run_that_is_under_way_can_be_seen_from_outside() -> None:
     engine: Engine
     seen: list[float] = []

@@ -125,10 +125,7 @@ def test_a_runtime_that_does_not_stream_is_named(runtime: str) -> None:
     engine = loaded(runtime, preprocess=preprocess)
     error = next_of(engine, Stream(1))
     assert isinstance(error, InvalidInput)
-    assert str(error) == (
-        f"Predictor 'm': tests.sample_runtimes.{runtime} does not stream: it has no method "
-        "stream(). Call predict_one() instead."
-    )
+    assert str(error) == (f"Predictor 'm': {runtime} does not stream: it gives each answer whole.")
     assert prepared == []
     assert engine.reports == []
 

@@ -90,6 +90,13 @@ async def test_an_error_says_when_to_come_again(told: DummyBackend) -> None:
     assert status.details[0].Unpack(hint) and hint.retry_delay.seconds == 3
 
 
+async def test_a_model_that_is_not_there_is_not_ready() -> None:
+    async with serving() as client:
+        for name, version in (("nope", ""), ("mlp", "7")):
+            asked = pb.ModelReadyRequest(name=name, version=version)
+            assert (await client.call("ModelReady", asked)).ready is False
+
+
 async def test_a_method_that_is_not_there() -> None:
     async with serving() as client:
         ask: Any = client.channel.unary_unary("/inference.GRPCInferenceService/ModelConfig")

@@ -15,6 +15,8 @@ import pytest
 from django_inference.wire.open_inference import InferRequest
 from django_inference.wire.open_inference_proto import request_to_proto
 from django_inference.wire.protos import open_inference_pb2 as pb
+from django_inference.wire.protos import tensorflow_pb2 as tf
+from django_inference.wire.protos import tensorflow_serving_pb2 as tfs
 from django_inference.wire.protos.pool import methods
 from tests.grpc.calling import METHODS, PATIENCE, Client, serving
 
@@ -74,6 +76,28 @@ def claimed(random: random.Random) -> bytes:
     return message.SerializeToString()
 
 
+def predicted(random: random.Random) -> bytes:
+    """The same for TensorFlow Serving's messages."""
+    message = tfs.PredictRequest()
+    message.model_spec.name = random.choice(["mlp", "mlp", "counter", ""])
+    message.model_spec.signature_name = random.choice(["", "serving_default", "other", "\0"])
+    for _ in range(random.randrange(1, 3)):
+        tensor = message.inputs[random.choice(["x", "x", "y", "@signature", ""])]
+        tensor.dtype = random.choice([tf.DT_FLOAT, tf.DT_STRING, tf.DT_INT64, tf.DT_INVALID])
+        for _ in range(random.randrange(4)):
+            tensor.tensor_shape.dim.add(size=random.choice([0, 1, 2, 4, -1, 2**62]))
+        match random.randrange(4):
+            case 0:
+                tensor.float_val.extend([1.0] * random.randrange(6))
+            case 1:
+                tensor.string_val.extend([b"a", b"\xff"])
+            case 2:
+                tensor.tensor_content = random.randbytes(random.choice([0, 3, 16, 32]))
+            case 3:
+                tensor.tensor_shape.unknown_rank = True
+    return message.SerializeToString()
+
+
 async def send(client: Client, path: str, data: bytes) -> Code:
     ask = client.channel.unary_unary(
         path, request_serializer=lambda data: data, response_deserializer=lambda data: data
@@ -85,7 +109,15 @@ async def send(client: Client, path: str, data: bytes) -> Code:
     return Code.OK
 
 
-@pytest.mark.parametrize("made", [noise, broken, claimed])
+#: What is not noise is sent where it belongs.
+PATHS: dict[Made, str] = {
+    broken: METHODS["ModelInfer"].path,
+    claimed: METHODS["ModelInfer"].path,
+    predicted: TENSORFLOW["Predict"].path,
+}
+
+
+@pytest.mark.parametrize("made", [noise, broken, claimed, predicted])
 async def test_every_call_is_answered(
     made: Made, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -97,7 +129,7 @@ async def test_every_call_is_answered(
     ]
     async with serving() as client:
         for turn in range(150 * request.config.getoption("--fuzz")):
-            path = paths[turn % len(paths)] if made is noise else METHODS["ModelInfer"].path
+            path = PATHS.get(made) or paths[turn % len(paths)]
             data = made(chance)
             code = await send(client, path, data)
             assert code is Code.OK or code in MISTAKES, (path, code, data)

@@ -12,7 +12,7 @@ from rich.console import Console
 from django_inference.management import progress
 from django_inference.management.progress import bar, in_words, watch
 from django_inference.management.tables import status_table
-from django_inference.specs import Progress, ReplicaStatus, State, Status
+from django_inference.specs import Progress, ReplicaStatus, State, Statistics, Status
 
 FETCHING = Progress(stage="fetching", done=12_000_000, total=90_000_000, seconds=5.2)
 
@@ -60,6 +60,14 @@ def test_the_table_shows_the_stage_and_where_a_model_runs() -> None:
     assert "torch 2.13.0, cuda:0, cuda:1, own weights" in drawn(READY)
     coming = msgspec.structs.replace(READY, next_version="pending", progress=FETCHING)
     assert "READY (next version: fetching)" in drawn(coming)
+
+
+def test_refused_inputs_stand_below_the_table() -> None:
+    assert "invalid" not in drawn(READY)
+    counts = Statistics(requests=9, invalid=3, failures=1)
+    replicas = tuple(msgspec.structs.replace(each, statistics=counts) for each in READY.replicas)
+    shown = drawn(msgspec.structs.replace(READY, replicas=replicas))
+    assert "detector: 6 invalid inputs refused" in shown
 
 
 def answers(*statuses: Status) -> Iterator[list[Status]]:

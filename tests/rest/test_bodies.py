@@ -116,7 +116,7 @@ def test_a_tensor_that_is_none_is_named(client: APIClient) -> None:
     assert response.status_code == 400
     assert response.json() == {
         "inputs": {
-            "images": ["The lists at depth 2 differ in length."],
+            "images": ["The lists differ in length: 2 at [1], 1 at [0]."],
             "ids": ["Expected a list with one entry for each row of the batch."],
         }
     }

@@ -363,6 +363,33 @@ def test_staff_loads_and_unloads(settings: Settings) -> None:
     assert response.status_code == 503 and "no.onnx" not in said(response)
 
 
+def test_optional_members_may_be_null() -> None:
+    for body in ("", "{}", '{"ready": null}', '{"ready": false, "parameters": null}'):
+        assert ask("POST", "/v2/repository/index", body).status_code == 200
+    dummy()
+    tensor = {"name": "x", "shape": [1], "datatype": "FP32", "data": [1.0], "parameters": None}
+    asked = {"id": None, "parameters": None, "outputs": None, "inputs": [tensor]}
+    for pad in ("", " " * 2000):
+        response = ask("POST", INFER, json.dumps(asked) + pad)
+        assert response.status_code == 200, response.content
+        assert response.json()["outputs"][0]["data"] == [1.0]
+
+
+def test_no_rows_are_answered_with_none() -> None:
+    url = "/v2/models/mlp/infer"
+    tensor = {"name": "x", "shape": [0, 4], "datatype": "FP32", "data": []}
+    response = ask("POST", url, json.dumps({"inputs": [tensor]}))
+    assert response.status_code == 200, response.content
+    (output,) = response.json()["outputs"]
+    assert output == {"name": "y", "shape": [0, 2], "datatype": "FP32", "data": []}
+    answer = infer(url, InferRequest(model="", inputs={"x": X[:0]}))
+    assert answer.outputs["y"].shape == (0, 2)
+    wrong = {**tensor, "shape": [0, 5]}
+    response = ask("POST", url, json.dumps({"inputs": [wrong]}))
+    assert response.status_code == 400
+    assert "x float32 [-1, 4]" in said(response)
+
+
 def test_the_index_lists_what_the_caller_may_call() -> None:
     cast(Any, predictors["mlp"]).preload(wait=True)
     listed = {

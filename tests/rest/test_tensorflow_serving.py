@@ -241,6 +241,19 @@ values = st.recursive(
     ),
     max_leaves=10,
 )
+
+
+@pytest.mark.parametrize("prefix", [""], indirect=True)
+def test_no_rows_are_answered_as_the_reference_does(ask: Ask) -> None:
+    status, said = ask("v1/models/mlp:predict", {"instances": []})
+    assert status == 400
+    assert "one or more" in said["error"]
+    # A column of none has one axis, and the model takes two.
+    status, said = ask("v1/models/mlp:predict", {"inputs": {"x": []}})
+    assert status == 400
+    assert "x float32 [-1, 4]" in said["error"]
+
+
 keys = st.sampled_from(["instances", "inputs", "examples", "context", "signature_name"])
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from django_inference import runtimes
 from django_inference.artifacts import Artifact
+from django_inference.exceptions import InvalidInput
 from django_inference.runtimes.litert import LitertRuntime
 from django_inference.runtimes.onnx import OnnxRuntime
 from django_inference.runtimes.tensorflow import TensorFlowRuntime
@@ -243,7 +244,7 @@ def test_a_shape_that_does_not_go_does_not_spoil_the_next(models: SimpleNamespac
     (output,) = runtime.signature.outputs
     x = np.ones((2, 8), np.float32)
     expected = runtime.predict({"dense_x:0": x})[output.name]
-    with pytest.raises((RuntimeError, ValueError)):
+    with pytest.raises(InvalidInput, match="of the shape"):
         runtime.predict({"dense_x:0": np.ones((2, 7), np.float32)})
     np.testing.assert_array_equal(runtime.predict({"dense_x:0": x})[output.name], expected)
 

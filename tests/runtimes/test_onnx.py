@@ -15,6 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from django_inference.artifacts import Artifact
+from django_inference.exceptions import InvalidInput
 from django_inference.runtimes.loading import usable_cores
 from django_inference.runtimes.onnx import OnnxRuntime
 from django_inference.tensors import Signature, TensorSpec
@@ -389,3 +390,102 @@ def test_a_missing_file_fails_to_load_by_name(tmp_path: Path) -> None:
 def test_a_model_must_be_given() -> None:
     with pytest.raises(ValueError, match="MODEL must name them"):
         OnnxRuntime().load(None)
+
+
+TABLE = numpy_helper.from_array(np.arange(10, dtype=np.float32).reshape(5, 2), "table")
+
+
+def of_one_node(path: Path, op: str, takes: int, *, axes: Any = ("b", "n"), **options: Any) -> Any:
+    """A model of one operator on the input `x` and a table of 5 rows and 2 columns."""
+    node = helper.make_node(op, options.pop("inputs", ["table", "x"]), ["y"], **options)
+    gives = TensorProto.STRING if takes == TensorProto.STRING else TensorProto.FLOAT
+    return saved(
+        path,
+        [node],
+        [helper.make_tensor_value_info("x", takes, axes)],
+        [helper.make_tensor_value_info("y", gives, None)],
+        [TABLE],
+    )
+
+
+@pytest.mark.parametrize(
+    ("op", "takes", "options", "x", "said"),
+    [
+        ("Gather", TensorProto.INT64, {}, np.array([[5]]), "out of data bounds, idx=5"),
+        ("GatherElements", TensorProto.INT64, {}, np.array([[9]]), "Out of range value"),
+        ("GatherND", TensorProto.INT64, {}, np.array([[9]]), "invalid index found, index = 9"),
+        (
+            "MatMul",
+            TensorProto.FLOAT,
+            {"inputs": ["x", "table"]},
+            np.ones((1, 4), np.float32),
+            "MatMul dimension mismatch",
+        ),
+        (
+            "Add",
+            TensorProto.FLOAT,
+            {"inputs": ["x", "table"]},
+            np.ones((1, 3), np.float32),
+            "Attempting to broadcast an axis",
+        ),
+        (
+            "MatMul",
+            TensorProto.FLOAT,
+            {"inputs": ["x", "table"], "axes": None},
+            np.ones((1, 5)),
+            "to be of the type float, not double",
+        ),
+    ],
+)
+def test_inputs_that_only_the_run_refuses_are_the_callers_mistake(
+    tmp_path: Path,
+    op: str,
+    takes: int,
+    options: Any,
+    x: Any,
+    said: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    runtime = loaded(of_one_node(tmp_path / "m.onnx", op, takes, **options))
+    with pytest.raises(InvalidInput) as error:
+        runtime.predict({"x": x})
+    assert said in error.value.message
+    assert f"of the shape {list(x.shape)}" in error.value.message
+    # The client has no use for a place in a source file.
+    assert ".cc" not in error.value.message
+    assert "onnxruntime" not in error.value.message
+    # Nor has the log for an error of ONNX Runtime's.
+    assert "[E:onnxruntime" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (3, "takes texts, not whole numbers"),
+        (1.5, "takes texts, not decimal numbers"),
+        (None, "takes texts, not null"),
+        (True, "takes texts, not booleans"),
+        ([1], "takes texts, not lists"),
+        (b"\xff", "bytes that are not UTF-8"),
+        ("\ud800", "half a surrogate pair"),
+    ],
+)
+def test_only_texts_are_given_to_an_input_of_texts(tmp_path: Path, value: Any, said: str) -> None:
+    model = of_one_node(
+        tmp_path / "m.onnx", "Identity", TensorProto.STRING, axes=["n"], inputs=["x"]
+    )
+    runtime = loaded(model)
+    x = np.empty(2, dtype=object)
+    x[:] = ["a", value]
+    with pytest.raises(InvalidInput, match=said):
+        runtime.predict({"x": x})
+    assert runtime.predict({"x": np.array(["a", b"\xc3\xa9"], object)})["y"].tolist() == ["a", "é"]
+
+
+def test_a_failure_that_is_not_the_inputs_stays_one(tmp_path: Path) -> None:
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail
+
+    from django_inference.runtimes.onnx_session import refusals
+
+    with pytest.raises(Fail), refusals({}):
+        raise Fail("[ONNXRuntimeError] : 1 : FAIL : CUDA failure 2: out of memory")

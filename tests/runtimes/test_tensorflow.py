@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from django_inference.artifacts import Artifact
+from django_inference.exceptions import InvalidInput
 from django_inference.runtimes.onnx import OnnxRuntime
 from django_inference.runtimes.tensorflow import TensorFlowRuntime
 from django_inference.tensors import Signature, TensorSpec
@@ -269,6 +270,35 @@ def test_text_goes_into_a_keras_model(tmp_path: Path, keras: Any) -> None:
     assert runtime.signature.inputs == (TensorSpec("words", "str", (-1,)),)
     index = runtime.predict({"words": np.array(["night", "noon", "day"], object)})["index"]
     assert index.tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize("value", [3, 1.5, None, True, [1], "\ud800"])
+def test_only_texts_are_given_to_an_input_of_texts(
+    tf: Any, tmp_path: Path, keras: Any, value: Any
+) -> None:
+    words = tf.TensorSpec([None], tf.string, name="words")
+    module = tf.Module()
+    module.upper = tf.function(lambda words: {"upper": tf.strings.upper(words)})
+    function = module.upper.get_concrete_function(words)
+    tf.saved_model.save(module, str(tmp_path / "m"), {"serving_default": function})
+    x = np.empty(2, dtype=object)
+    x[:] = ["a", value]
+    with pytest.raises(InvalidInput, match="'words' (takes texts, not|was given a text)"):
+        loaded(tmp_path / "m").predict({"words": x})
+
+
+def test_an_index_beyond_the_table_is_the_callers_mistake(tmp_path: Path, keras: Any) -> None:
+    ids = keras.Input((2,), dtype="int32", name="ids")
+    model = keras.Model(ids, keras.layers.Embedding(5, 3)(ids))
+    model.save(tmp_path / "m.keras")
+    runtime = loaded(tmp_path / "m.keras")
+    with pytest.raises(InvalidInput) as error:
+        runtime.predict({"ids": np.array([[1, 9]], np.int32)})
+    assert error.value.message == (
+        "the model does not take these inputs (ids: whole numbers of the shape [1, 2]): "
+        "indices[0,1] = 9 is not in [0, 5)."
+    )
+    assert runtime.predict({"ids": np.array([[1, 4]], np.int32)})
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])

@@ -179,7 +179,7 @@ def test_bfloat16_is_read_as_float32() -> None:
         ({}, "neither data nor binary_data_size"),
         ({"data": [], "datatype": "FP23"}, "none of BOOL, UINT8"),
         ({"data": [], "datatype": "fp32"}, "(did you mean 'FP32'?)"),
-        ({"data": [1.5, 0, 0, 0], "datatype": "INT8"}, "not all integers"),
+        ({"data": [1.5, 0, 0, 0], "datatype": "INT8"}, "not all whole numbers (int8)"),
         ({"data": [300, 0, 0, 0], "datatype": "UINT8"}, "out of the range of uint8"),
         ({"data": [-1, 0, 0, 0], "datatype": "UINT64"}, "out of the range of uint64"),
         ({"data": [2**64, 0, 0, 0], "datatype": "UINT64"}, "out of the range of uint64"),

@@ -141,8 +141,8 @@ def test_types_without_a_signature() -> None:
         ({"instances": {"x": 1}}, "a list of one or more"),
         ({"instances": [[1, 2], [3]]}, "ragged"),
         ({"instances": [[1, 2], 3]}, "side by side"),
-        ({"instances": [["1", "2"]]}, "float32 values, and was given: str"),
-        ({"instances": [[None, 2]]}, "was given: null"),
+        ({"instances": [["1", "2"]]}, "takes numbers .float32., not texts"),
+        ({"instances": [[None, 2]]}, "not null"),
         ({"instances": [{"x": 1}, {"y": 1}]}, "row 1 has not the same names"),
         ({"instances": [{"x": 1}, 5]}, "row 1 has not the same names"),
         ([1], "cannot be read"),
@@ -168,12 +168,12 @@ def test_what_cannot_be_read(body: Any, said: str) -> None:
         ("uint8", 256, "out of the range of uint8"),
         ("uint64", -1, "out of the range of uint64"),
         ("int64", 2**64, "out of the range of int64"),
-        ("int32", 1.5, "int32 values, and was given: float"),
-        ("bool", 1, "bool values, and was given: int"),
+        ("int32", 1.5, "whole numbers .int32., not decimal numbers"),
+        ("bool", 1, "takes booleans, not whole numbers"),
         ("str", 1, "takes texts"),
         ("str", {"b64": "%"}, "not base64"),
         ("str", {"b64": 1}, "takes texts"),
-        ("complex64", 1, "cannot be read from numbers"),
+        ("complex64", 1, "which JSON has no form for"),
     ],
 )
 def test_values_that_the_model_does_not_take(dtype: str, value: Any, said: str) -> None:
@@ -197,6 +197,25 @@ def test_a_crowd_of_lists_takes_no_memory() -> None:
 def test_many_lists_of_numbers_are_no_crowd() -> None:
     raw = b'{"instances": [' + b"[1,2]," * (1 << 22) + b"[1,2]]}"
     assert read(raw, TensorSpec("x", "int8", (-1, 2)))["x"].shape == ((1 << 22) + 1, 2)
+
+
+@pytest.mark.parametrize(
+    "said", ["/9j/", "/9\\nj\\r\\n/", " /9j/ ", "/9j/4A", "/9j/4A==", "/9j/4\\nA"]
+)
+def test_base64_is_taken_as_tensorflow_serving_takes_it(said: str) -> None:
+    raw = f'{{"instances": [{{"b64": "{said}"}}]}}'.encode()
+    (found,) = read(raw, TensorSpec("x", "bytes", (-1,)))["x"]
+    assert found in (b"\xff\xd8\xff", b"\xff\xd8\xff\xe0")
+
+
+@pytest.mark.parametrize("said", ["a", "aGk=a", "a===", "aGk", "é", "-_-_"])
+def test_what_is_no_base64(said: str) -> None:
+    raw = f'{{"instances": [{{"b64": "{said}"}}]}}'.encode()
+    if said == "aGk":
+        assert read(raw, TensorSpec("x", "bytes", (-1,)))["x"].tolist() == [b"hi"]
+        return
+    with pytest.raises(InvalidInput, match="not base64"):
+        read(raw, TensorSpec("x", "bytes", (-1,)))
 
 
 def test_an_unnamed_input_of_a_model_with_two() -> None:
@@ -229,7 +248,7 @@ def test_texts_and_bytes_of_outputs() -> None:
 
 def test_outputs_without_rows_have_no_rows() -> None:
     for outputs in ({"a": np.array(1)}, {"a": np.zeros(1), "b": np.zeros(2)}):
-        with pytest.raises(PredictionFailed, match="by rows"):
+        with pytest.raises(InvalidInput, match="by rows .*ask with 'inputs'"):
             write_response(outputs, by_rows=True)
         assert write_response(outputs, by_rows=False)
     with pytest.raises(PredictionFailed, match="complex64"):

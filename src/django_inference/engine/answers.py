@@ -8,7 +8,7 @@ from typing import Any
 
 from django_inference.engine.batching import Request
 from django_inference.engine.failures import failure_of
-from django_inference.exceptions import InferenceError, Overloaded, PredictionTimeout
+from django_inference.exceptions import InferenceError, InvalidInput, Overloaded, PredictionTimeout
 from django_inference.metrics import StatisticsPage
 from django_inference.specs import ErrorReport
 
@@ -32,9 +32,10 @@ class Answers:
     def give(self, request: Request, outcome: Any) -> None:
         """Answer with a result or an error."""
         request.waiting = -1
-        failed = isinstance(outcome, InferenceError)
+        invalid = isinstance(outcome, InvalidInput)
+        failed = isinstance(outcome, InferenceError) and not invalid
         now = time.monotonic()
-        self._page.answered(now, now - request.sent_at, failed=failed)
+        self._page.answered(now, now - request.sent_at, failed=failed, invalid=invalid)
         request.answer(outcome)
 
     def fail(self, request: Request, error: BaseException, index: int | None = None) -> None:

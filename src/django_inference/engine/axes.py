@@ -70,9 +70,10 @@ def with_axes(signature: Signature, option: BatchAxis) -> Signature:
                     f"the option `batch_axis` names {name!r}{suggestion(name, names)}; the tensors "
                     f"of the model are {', '.join(names)}."
                 )
-    return Signature(
-        tuple(_declared(spec, option) for spec in signature.inputs),
-        tuple(_declared(spec, option) for spec in signature.outputs),
+    return msgspec.structs.replace(
+        signature,
+        inputs=tuple(_declared(spec, option) for spec in signature.inputs),
+        outputs=tuple(_declared(spec, option) for spec in signature.outputs),
     )
 
 

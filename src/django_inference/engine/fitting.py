@@ -11,6 +11,7 @@ import numpy as np
 from django_inference.engine.axes import Axes
 from django_inference.exceptions import InvalidInput
 from django_inference.tensors import Signature, Tensors, TensorSpec
+from django_inference.words import array_said, dtype_said
 
 _TEXT = {"str", "bytes"}
 
@@ -123,7 +124,11 @@ def as_array(name: str, value: Any) -> np.ndarray[Any, Any]:
     try:
         return np.asarray(value)
     except ValueError as error:
-        raise InvalidInput(f"the input {name!r} is not an array: {error}") from error
+        if "inhomogeneous" not in str(error):
+            raise InvalidInput(f"the input {name!r} cannot be read as an array: {error}") from error
+        raise InvalidInput(
+            f"the input {name!r} has lists of different lengths, or lists beside other values."
+        ) from error
 
 
 def shapes(tensors: Tensors) -> str:
@@ -159,7 +164,10 @@ def _cast(
         # JSON has one kind of integer: what fits is taken, what would wrap is refused.
         limits = np.iinfo(dtype)
         if value.size and not (limits.min <= value.min() and value.max() <= limits.max):
-            raise InvalidInput(f"the input {spec} was given {value.dtype} values out of its range.")
+            raise InvalidInput(
+                f"the input {spec.name!r} takes {dtype_said(spec.dtype)} from {limits.min} to "
+                f"{limits.max}; the numbers given are from {value.min()} to {value.max()}."
+            )
     elif not np.can_cast(value.dtype, dtype, "same_kind"):
         raise _wrong_type(value, spec)
     # A float that is too large becomes infinite, as in the framework; no need to warn.
@@ -168,4 +176,6 @@ def _cast(
 
 
 def _wrong_type(value: np.ndarray[Any, Any], spec: TensorSpec) -> InvalidInput:
-    return InvalidInput(f"the input {spec} does not take {value.dtype} values.")
+    return InvalidInput(
+        f"the input {spec.name!r} takes {dtype_said(spec.dtype)}, not {array_said(value)}."
+    )

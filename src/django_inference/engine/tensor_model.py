@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -15,7 +15,14 @@ from django_inference.engine.models import Indivisible, prepared, wrong_size
 from django_inference.exceptions import InvalidInput
 from django_inference.runtimes.base import TensorRuntime
 from django_inference.specs import one_line
-from django_inference.tensors import Signature, Tensors
+from django_inference.tensors import SIGNATURE_KEY, Tensors
+
+
+class Addressed(NamedTuple):
+    """The inputs of a call for one of a model's other signatures."""
+
+    signature: str
+    inputs: Tensors
 
 
 class TensorModel:
@@ -33,6 +40,8 @@ class TensorModel:
         self._runtime = runtime
         declared = Axes.declared(option)
         self._fitting = Fitting(self.signature, declared)
+        others = self.signature.others if self.signature is not None else ()
+        self._others = {each.name: Fitting(each) for each in others}
         self._output_axes = Axes.of_specs(self.signature.outputs) if self.signature else declared
         inputs = self.signature.inputs if self.signature is not None else ()
         self.may_join = option is not None and (
@@ -44,6 +53,8 @@ class TensorModel:
         payload = request.payload
         if isinstance(payload, list):
             return prepared(request, self._item)
+        if self._others and isinstance(payload, Mapping) and SIGNATURE_KEY in payload:
+            return [self._addressed(request, {**payload})]
         unit = self._unit(request, 0, self._fitting.fit(payload))
         if unit.rows <= self.max_rows:
             return [unit]
@@ -66,6 +77,8 @@ class TensorModel:
 
     def call(self, batch: list[Unit], rows: int, with_zeros: bool = False) -> list[Any]:
         """One call of the runtime, on the joined tensors."""
+        if isinstance(batch[0].inputs, Addressed):
+            return [self._runtime.predict_as(*batch[0].inputs)]
         axes = self._fitting.axes
         inputs = batch[0].inputs if len(batch) == 1 else join([unit.inputs for unit in batch], axes)
         missing = self.fixed_rows - rows
@@ -97,13 +110,11 @@ class TensorModel:
             elif axis is None and has_rows and self._says_no_shape(name):
                 self._output_axes.learn(name, 0)
         if self.signature is not None:
-            self.signature = Signature(
-                self.signature.inputs,
-                tuple(
-                    msgspec.structs.replace(spec, batch_axis=self._output_axes.of(spec.name))
-                    for spec in self.signature.outputs
-                ),
+            outputs = tuple(
+                msgspec.structs.replace(spec, batch_axis=self._output_axes.of(spec.name))
+                for spec in self.signature.outputs
             )
+            self.signature = msgspec.structs.replace(self.signature, outputs=outputs)
 
     def reordered(self, unit: Unit, order: Any) -> Unit:
         """A unit with its rows in another order."""
@@ -180,6 +191,18 @@ class TensorModel:
             return Unit(request, index, tensors, 1, None, alone=True)
         alone = not self.may_join
         return Unit(request, index, tensors, lengths.pop(), self._fitting.key(tensors), alone)
+
+    def _addressed(self, request: Request, payload: dict[str, Any]) -> Unit:
+        """The one unit of a call for another signature, of which no batch is made."""
+        name = payload.pop(SIGNATURE_KEY)
+        if not isinstance(name, str) or name not in self._others:
+            raise InvalidInput(
+                f"there is no signature {str(name)[:200]!r}; beside the model's own there are "
+                f"{', '.join(self._others)}."
+            )
+        inputs = Addressed(name, self._others[name].fit(payload))
+        rows = max(self._others[name].lengths(inputs.inputs), default=1)
+        return Unit(request, 0, inputs, rows, None, alone=True)
 
     def _item(self, request: Request, index: int, item: Any) -> Unit:
         item = self._runtime.preprocess(item)

@@ -53,9 +53,12 @@ class InferenceServicer:
         return pb.ServerReadyResponse(ready=ready)
 
     async def ModelReady(self, request: pb.ModelReadyRequest, call: Call) -> pb.ModelReadyResponse:
-        """Whether a model answers without being loaded first."""
+        """Whether a model answers without being loaded first; one that is not there does not."""
         await call.check(request.name, "read")
-        ready = await asyncio.to_thread(serving.model_ready, request.name, request.version)
+        try:
+            ready = await asyncio.to_thread(serving.model_ready, request.name, request.version)
+        except serving.NotServed:
+            ready = False
         return pb.ModelReadyResponse(ready=ready)
 
     async def ServerMetadata(

@@ -28,7 +28,6 @@ def statistics_of(aliases: Iterable[str], version: str = "") -> pb.ModelStatisti
 
 def _said(status: Status) -> pb.ModelStatistics:
     counts = [replica.statistics for replica in status.replicas]
-    failures = sum(count.failures for count in counts)
     rows = sum(count.rows for count in counts)
     said = pb.ModelStatistics(
         name=status.alias,
@@ -37,8 +36,9 @@ def _said(status: Status) -> pb.ModelStatistics:
         execution_count=sum(count.batches for count in counts),
     )
     stats = said.inference_stats
-    stats.success.count = sum(count.requests for count in counts) - failures
-    stats.fail.count = failures
+    # Inputs that were refused are neither: a server of Triton's does not count them.
+    stats.success.count = sum(count.successes for count in counts)
+    stats.fail.count = sum(count.failures for count in counts)
     stats.compute_infer.count = rows
     stats.compute_infer.ns = int(sum(count.run_seconds for count in counts) * 1e9)
     if status.cache is not None:

@@ -22,7 +22,6 @@ from django_inference.serving.tensorflow_inputs import from_examples
 from django_inference.serving.tensorflow_serving import (
     Prediction,
     apredict,
-    check_signature_name,
     model_metadata,
     model_status,
 )
@@ -31,7 +30,6 @@ from django_inference.wire.example_protos import examples_of
 from django_inference.wire.protos import tensorflow_error_pb2 as error
 from django_inference.wire.protos import tensorflow_serving_pb2 as tfs
 from django_inference.wire.tensor_proto import from_proto, to_proto
-from django_inference.wire.tensorflow_serving import DEFAULT_SIGNATURE
 
 _CLASSIFY, _REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
 #: The only thing that GetModelMetadata can be asked for.
@@ -81,12 +79,11 @@ class PredictionServicer:
     async def MultiInference(
         self, request: tfs.MultiInferenceRequest, call: Call
     ) -> tfs.MultiInferenceResponse:
-        """Classify and regress the same examples, which the model is given once."""
+        """Classify and regress the same examples, which each signature is given once."""
         choices = [await _allowed(task.model_spec, call) for task in request.tasks]
         if not choices:
             raise InvalidInput("there are no tasks.")
-        for choice, task in zip(choices, request.tasks, strict=True):
-            check_signature_name(choice.signature_name)
+        for task in request.tasks:
             if task.method_name not in (_CLASSIFY, _REGRESS):
                 raise Unsupported(
                     f"the method of a task is {_CLASSIFY!r} or {_REGRESS!r}, not "
@@ -94,9 +91,13 @@ class PredictionServicer:
                 )
         if len({(choice.model, choice.version, choice.label) for choice in choices}) > 1:
             raise InvalidInput("all the tasks have to be of one model.")
-        answer = await _of_examples(choices[0], request.input, call)
+        answers = {
+            choice.signature_name: await _of_examples(choice, request.input, call)
+            for choice in dict.fromkeys(choices)
+        }
         response = tfs.MultiInferenceResponse()
         for choice, task in zip(choices, request.tasks, strict=True):
+            answer = answers[choice.signature_name]
             result = response.results.add()
             say_who(result.model_spec, choice, answer.version)
             if task.method_name == _CLASSIFY:
@@ -114,7 +115,8 @@ class PredictionServicer:
             raise InvalidInput(f"'metadata_field' has to name what there is: {_SIGNATURES!r}.")
         found = await asyncio.to_thread(model_metadata, choice)
         signatures = tfs.SignatureDefMap()
-        say_signature(signatures.signature_def[DEFAULT_SIGNATURE], found.signature)
+        for name, signature in found.by_name.items():
+            say_signature(signatures.signature_def[name], signature)
         response = tfs.GetModelMetadataResponse()
         response.model_spec.name = choice.model
         response.model_spec.version.value = found.version

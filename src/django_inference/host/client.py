@@ -145,9 +145,9 @@ class ModelClient:
             except Exception as error:
                 # An array of another library may raise anything.
                 routing.give_back(channel)
-                raise InvalidInput(
-                    f"the input cannot be sent: {error}", alias=self._alias
-                ) from error
+                is_text = isinstance(error, UnicodeEncodeError)
+                why = "a text in it is not Unicode: half a surrogate pair." if is_text else error
+                raise InvalidInput(f"the input cannot be sent: {why}", alias=self._alias) from error
             try:
                 reply: Reply = yield Exchange(channel, frame, deadline)
             except TimeoutError:

@@ -95,8 +95,7 @@ class WorkerProcess:
     @property
     def has_served(self) -> bool:
         """Whether it gave at least one good answer."""
-        counts = self.page.read()
-        return counts.requests > counts.failures
+        return self.page.read().successes > 0
 
     async def run(self) -> None:
         """Start the process and return when it has ended."""

@@ -31,6 +31,7 @@ def status_table(statuses: Sequence[Status]) -> RenderableType:
     for status in statuses:
         table.add_row(*_row(status))
     below = [_error(status) for status in statuses if status.error is not None]
+    below += [_invalid(status) for status in statuses if _invalid_count(status)]
     below += [_cache(status) for status in statuses if status.cache is not None]
     below += [_endpoints(status) for status in statuses if status.endpoints]
     below += [_trial(status) for status in statuses if status.trial is not None]
@@ -93,6 +94,16 @@ def _error(status: Status) -> Text:
     assert status.error is not None
     ago = f" ({max(0.0, time.time() - status.error.at):.0f} s ago)" if status.error.at else ""
     return Text.assemble("\n", (f"{status.alias}: ", "bold"), status.error.message, (ago, "dim"))
+
+
+def _invalid_count(status: Status) -> int:
+    return sum(replica.statistics.invalid for replica in status.replicas)
+
+
+def _invalid(status: Status) -> Text:
+    """What callers got wrong, which is no failure of the model's."""
+    count = _invalid_count(status)
+    return Text.assemble("\n", (f"{status.alias}: ", "bold"), f"{count} invalid inputs refused")
 
 
 def _cache(status: Status) -> Text:

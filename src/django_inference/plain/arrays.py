@@ -6,6 +6,8 @@ from itertools import chain
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from django_inference.words import place_said
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -54,7 +56,11 @@ def to_array(value: Any) -> Array:
     while (kinds := set(map(type, level))) == {list}:
         lengths = set(map(len, level))
         if len(lengths) > 1:
-            raise ValueError(f"The lists at depth {len(shape) + 1} differ in length.")
+            other = next(at for at, each in enumerate(level) if len(each) != len(level[0]))
+            raise ValueError(
+                f"The lists differ in length: {len(level[other])} at {place_said(other, shape)}, "
+                f"{len(level[0])} at {place_said(0, shape)}."
+            )
         if len(shape) == _DEEPEST:
             raise ValueError(f"The lists are nested deeper than {_DEEPEST} levels.")
         shape.append(lengths.pop())
@@ -67,9 +73,8 @@ def to_array(value: Any) -> Array:
         texts = np.empty(len(level), dtype=object)
         texts[:] = level
         return texts.reshape(shape)
-    found = ", ".join(sorted({_NAMES.get(kind, kind.__name__) for kind in kinds}))
-    where = f"in the lists at depth {len(shape)}"
-    raise ValueError(f"Expected numbers or texts {where}, found: {found}.")
+    found = ", ".join(sorted({_NAMES.get(kind, "other values") for kind in kinds}))
+    raise ValueError(f"Expected numbers or texts side by side, found: {found}.")
 
 
 def _numbers(values: list[Any], kinds: set[type]) -> Array:

@@ -43,7 +43,7 @@ class _Source(TensorFlowRuntime):
         def concrete(call: Any) -> Any:
             return tf.function(call, autograph=False).get_concrete_function(**specs)
 
-        variable = concrete(lambda **tensors: self._call(**tensors))
+        variable = concrete(lambda **tensors: self.function.call(**tensors))
         constant = convert_variables_to_constants_v2(variable)
         # A graph without variables knows its tensors by their order, which is that of names.
         outputs = sorted(variable.structured_outputs)

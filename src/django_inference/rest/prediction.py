@@ -129,11 +129,14 @@ class PredictionMixin(ErrorMixin):
     def describe(self) -> Response:
         """Say how the predictor fares. Loads nothing."""
         status = self.get_predictor().status()
+        signature = status.signature
         return Response(
             {
                 "alias": status.alias,
                 "state": str(status.state),
-                "signature": to_plain(status.signature),
+                "signature": None
+                if signature is None
+                else {"inputs": to_plain(signature.inputs), "outputs": to_plain(signature.outputs)},
             }
         )
 

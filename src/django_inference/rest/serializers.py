@@ -14,7 +14,7 @@ from django_inference.plain import to_array, to_plain
 from django_inference.rest.inputs import AnyInputs, Item
 from django_inference.tensors import Signature, TensorSpec
 from django_inference.wire.npy import read_npy
-from django_inference.words import suggestion
+from django_inference.words import array_said, dtype_said, suggestion
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +54,7 @@ class TensorField(serializers.Field[Any, Any, Any, Any]):
     """
 
     default_error_messages = {
-        "dtype": "Expected {expected} values, given {given}.",
+        "dtype": "This input takes {expected}, not {given}.",
         "range": "Expected values from {low} to {high} ({expected}); there are some from "
         "{least} to {most}.",
         "shape": "Expected the shape {expected}, given {given}.",
@@ -102,7 +102,7 @@ class TensorField(serializers.Field[Any, Any, Any, Any]):
         spec, kind = self.spec, array.dtype.kind
         if spec.dtype in _TEXT:
             if kind not in "OSU":
-                self.fail("dtype", expected=spec.dtype, given=array.dtype.name)
+                self.fail("dtype", expected=dtype_said(spec.dtype), given=array_said(array))
             return array
         dtype = np.dtype(spec.dtype)
         if dtype.kind in "iu" and kind in "iu":
@@ -112,8 +112,10 @@ class TensorField(serializers.Field[Any, Any, Any, Any]):
                 low, high = int(limits.min), int(limits.max)
                 self.fail("range", expected=spec.dtype, low=low, high=high, least=least, most=most)
         elif not np.can_cast(array.dtype, dtype, "same_kind"):
-            given = "str" if kind == "O" else array.dtype.name
-            self.fail("dtype", expected=spec.dtype, given=given)
+            # Among numbers, null has become NaN.
+            is_null = kind == "f" and np.isnan(array).any()
+            given = "null" if is_null else array_said(array)
+            self.fail("dtype", expected=dtype_said(spec.dtype), given=given)
         # A float that is too large becomes infinite, as in the framework.
         with np.errstate(over="ignore"):
             return array.astype(dtype, copy=False)
@@ -152,11 +154,6 @@ class TensorsSerializer(serializers.Serializer[Any]):
                 arrays[name] = field.run_validation(data[name])
             except ValidationError as error:
                 mistakes[name] = error.detail
-        if not mistakes and len({len(array) for array in arrays.values()}) > 1:
-            rows = ", ".join(f"{name} {len(array)}" for name, array in arrays.items())
-            mistakes[api_settings.NON_FIELD_ERRORS_KEY] = [
-                f"Each input has one row for each prediction; these differ: {rows}."
-            ]
         if mistakes:
             raise ValidationError(mistakes)
         return arrays

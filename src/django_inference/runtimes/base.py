@@ -89,10 +89,8 @@ class BaseRuntime(ABC):
         Raises:
             InvalidInput: the item does not fit, or the runtime does not stream.
         """
-        kind = type(self)
         raise InvalidInput(
-            f"{kind.__module__}.{kind.__qualname__} does not stream: it has no method stream(). "
-            "Call predict_one() instead."
+            f"{type(self).__qualname__} does not stream: it gives each answer whole."
         )
 
     def warmup(self) -> Any:
@@ -155,6 +153,18 @@ class TensorRuntime(BaseRuntime):
             The outputs by name, with that same length of their batch axes. Of an output
             that has none, or another length, the version is not batched.
         """
+
+    def predict_as(self, signature: str, inputs: Tensors) -> Tensors:
+        """Run another signature of the artifact for one request.
+
+        Args:
+            signature: the name of one of `signature.others`.
+            inputs: by name.
+
+        Returns:
+            The outputs by name.
+        """
+        raise NotImplementedError
 
     def preprocess(self, item: Any) -> Any:
         """Turn one item into named tensors of one row, without the batch axis."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
+from django_inference.runtimes.graph_inputs import parses_examples
 from django_inference.tensors import Signature, TensorSpec
 from django_inference.words import suggestion
 
@@ -99,13 +100,14 @@ def tensor(graph: Any, name: str) -> Any:
         raise ValueError(f"the graph has no tensor {full!r}{suggestion(full, known)}.") from error
 
 
-def signature(ends: Ends) -> Signature | None:
+def signature(ends: Ends, name: str = "") -> Signature | None:
     """Return the signature that the ends amount to; None where an input takes any shape."""
-    if any(each.shape.rank is None for each in ends.inputs.values()):
+    if any(each.shape.rank is None and not parses_examples(each) for each in ends.inputs.values()):
         return None
     return Signature(
-        tuple(_spec(name, each) for name, each in ends.inputs.items()),
-        tuple(_spec(name, each) for name, each in ends.outputs.items()),
+        tuple(_spec(key, each) for key, each in ends.inputs.items()),
+        tuple(_spec(key, each) for key, each in ends.outputs.items()),
+        name,
     )
 
 
@@ -172,5 +174,7 @@ def _names(infos: Mapping[str, Any]) -> Names:
 def _spec(name: str, each: Any) -> TensorSpec:
     dtype = each.dtype.base_dtype.name
     axes = () if each.shape.rank is None else each.shape.as_list()
+    if each.shape.rank is None and parses_examples(each):
+        axes = [None]
     shape = tuple(-1 if axis is None else axis for axis in axes)
     return TensorSpec(name, "str" if dtype == "string" else dtype, shape)

@@ -58,3 +58,17 @@ def clean(graph: Any) -> None:
     for node in graph.node:
         node.device = ""
         node.attr.pop("_output_shapes", None)
+
+
+def rank_examples(graph: Any) -> None:
+    """Say of what a GraphDef parses as Example messages that it is a list of them.
+
+    Shapes of what is parsed follow from it. Such placeholders are often made without any.
+    """
+    parsed_from = {node.input[0] for node in graph.node if node.op.startswith("ParseExample")}
+    for node in graph.node:
+        if node.name in parsed_from and node.op == "Placeholder":
+            shape = node.attr["shape"].shape
+            if shape.unknown_rank:
+                shape.unknown_rank = False
+                shape.dim.add(size=-1)

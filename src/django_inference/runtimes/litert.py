@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django_inference.runtimes.base import TensorRuntime
 from django_inference.runtimes.loading import model_file, required, usable_cores
+from django_inference.runtimes.refusals import refusal
+from django_inference.runtimes.texts import checked_texts
 from django_inference.tensors import Signature, TensorSpec
 from django_inference.words import suggestion
 
@@ -16,6 +19,10 @@ if TYPE_CHECKING:
     from django_inference.tensors import BatchAxis, Tensors
 
 _DEFAULT = "serving_default"
+#: Said of an index beyond a table, and where a graph cannot take the shapes of its inputs.
+_OF_THE_INPUT = re.compile(r"out of (?:bounds|range)|failed to prepare|failed to reshape")
+#: Beside the message: a place in the library's own source, and the number of the node.
+_PLACE = re.compile(r"^\S+\.(?:cc|h):\d+ |Node number \d+ .*$", re.DOTALL)
 
 #: What LiteRT says of each tensor, by the tensor's name.
 _Details = dict[str, dict[str, Any]]
@@ -62,6 +69,7 @@ class LitertRuntime(TensorRuntime):
         self._run: Any = None
         self._inputs: dict[str, _Scale] = {}
         self._outputs: dict[str, _Scale] = {}
+        self._text: list[str] = []
 
     def load(self, artifact: Artifact | None) -> None:
         """Map the file and read its signature.
@@ -91,15 +99,28 @@ class LitertRuntime(TensorRuntime):
                 for name, each in outputs.items()
             ),
         )
+        self._text = [spec.name for spec in self.signature.inputs if spec.dtype == "str"]
         self.device = "cpu"
         self.framework = f"ai-edge-litert {ai_edge_litert.__version__}"
 
     def predict(self, inputs: Tensors) -> Tensors:
-        """Run the signature once."""
+        """Run the signature once.
+
+        Raises:
+            InvalidInput: the model does not take these inputs.
+        """
         if self._inputs:
             scaled = {name: scale.quantized(inputs[name]) for name, scale in self._inputs.items()}
             inputs = inputs | scaled
-        outputs: Tensors = self._run(**inputs)
+        if self._text:
+            texts = {name: checked_texts(name, inputs[name], decode=False) for name in self._text}
+            inputs = inputs | texts
+        try:
+            outputs: Tensors = self._run(**inputs)
+        except RuntimeError as error:
+            if not _OF_THE_INPUT.search(str(error)):
+                raise
+            raise refusal(inputs, _PLACE.sub("", str(error))) from error
         for name, scale in self._outputs.items():
             outputs[name] = scale.dequantized(outputs[name])
         return outputs

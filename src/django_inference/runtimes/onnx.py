@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django_inference.runtimes.base import TensorRuntime
 from django_inference.runtimes.loading import model_file, required, usable_cores
 from django_inference.runtimes.onnx_axes import batch_axes
-from django_inference.runtimes.onnx_session import Providers, device_of, framework, open_session
+from django_inference.runtimes.onnx_session import (
+    Providers,
+    device_of,
+    framework,
+    open_session,
+    quiet,
+    refusals,
+)
 from django_inference.runtimes.onnx_sharing import open_shared
+from django_inference.runtimes.texts import checked_texts
 from django_inference.tensors import Signature, TensorSpec
 from django_inference.words import suggestion
 
@@ -68,6 +76,7 @@ class OnnxRuntime(TensorRuntime):
         self._names: list[str] = []
         self._text: list[str] = []
         self._run: Any = None
+        self._quiet: Any = None
         self._weights: Any = None
 
     def load(self, artifact: Artifact | None) -> None:
@@ -97,14 +106,24 @@ class OnnxRuntime(TensorRuntime):
             self.signature = Signature(inputs, outputs)
         self._text = [spec.name for spec in inputs if spec.dtype == "str"]
         self._names = [spec.name for spec in outputs]
-        self._run = session.run
+        self._run, self._quiet = session.run, quiet()
 
     def predict(self, inputs: Tensors) -> Tensors:
-        """Run the session once."""
+        """Run the session once.
+
+        Raises:
+            InvalidInput: the model does not take these inputs.
+        """
         if self._text:
-            inputs = {**inputs, **{name: _as_text(inputs[name]) for name in self._text}}
+            texts = {
+                name: checked_texts(name, inputs[name], decode=True)
+                for name in self._text
+                if name in inputs
+            }
+            inputs = {**inputs, **texts}
         names = self._names
-        return dict(zip(names, self._run(names, inputs), strict=True))
+        with refusals(inputs):
+            return dict(zip(names, self._run(names, inputs, self._quiet), strict=True))
 
     def close(self) -> None:
         """Free the session."""
@@ -137,13 +156,3 @@ def _spec(node: Any, batch_axis: int | None) -> TensorSpec:
         )
     shape = tuple(axis if isinstance(axis, int) and axis >= 0 else -1 for axis in node.shape)
     return TensorSpec(node.name, _DTYPES.get(element[1], element[1]), shape, batch_axis)
-
-
-def _as_text(tensor: Any) -> Any:
-    """ONNX Runtime would take an object b'x' for the text "b'x'"."""
-    import numpy as np
-
-    if tensor.dtype.kind != "O":
-        return tensor
-    flat = [each.decode() if isinstance(each, bytes) else each for each in tensor.flat]
-    return np.array(flat, dtype=object).reshape(tensor.shape)

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django_inference.runtimes.onnx_products import exact_products
+from django_inference.runtimes.refusals import refusal
 from django_inference.words import suggestion
+
+if TYPE_CHECKING:
+    from django_inference.exceptions import InvalidInput
+    from django_inference.tensors import Tensors
 
 #: Names of execution providers, or pairs of a name and its options.
 Providers: TypeAlias = Sequence[str | Sequence[Any]]
 
 _ON_GPU = "CUDAExecutionProvider"
 ON_CPU = "CPUExecutionProvider"
+_FATAL = 4
 _NVIDIA = (_ON_GPU, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
+
+#: What ONNX Runtime says, under the general code, of shapes and indices that do not fit each other
+#: or the weights. Where an axis has any length, only the run shows it.
+_OF_THE_INPUT = re.compile(
+    r"mismatch|must match|broadcast an axis|cannot be reshaped|out of (?:data )?(?:bounds|range)"
+    r"|not equal to kernel channels|num_dims must be >= 1|Invalid (?:input shape|rank|index)",
+    re.IGNORECASE,
+)
+_MISSING = "Required inputs"
+#: Before the message: codes, the node, and a place in ONNX Runtime's own source.
+_HEAD = re.compile(r"^.*Status Message: |^\[ONNXRuntimeError\] : \d+ : \w+ : ", re.DOTALL)
+_PLACE = re.compile(r"^\S+\.(?:cc|h|cpp|cu):\d+ ")
+_FUNCTION = re.compile(r"^(?:void )?onnxruntime::.*?\) (?:\[with .*?\] )?(?:.*? was false\. )?")
+_TYPES = re.compile(r"Actual: \(tensor\((\w+)\)\) , expected: \(tensor\((\w+)\)\)")
 
 
 def open_session(
@@ -76,6 +98,49 @@ def device_of(session: Any) -> str:
 def framework() -> str:
     """The name and the version of what runs the sessions."""
     return f"onnxruntime {import_onnxruntime().__version__}"
+
+
+def quiet() -> Any:
+    """Options of a run, for one without ONNX Runtime's own lines about what it raises anyway.
+
+    They would stand in the log as errors, for inputs that a client got wrong.
+    """
+    options = import_onnxruntime().RunOptions()
+    options.log_severity_level = _FATAL
+    return options
+
+
+@contextmanager
+def refusals(inputs: Tensors) -> Iterator[None]:
+    """Raise `InvalidInput` where a session says that its inputs are at fault.
+
+    Args:
+        inputs: of the run.
+
+    Raises:
+        InvalidInput: instead of ONNX Runtime's error.
+    """
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    try:
+        yield
+    except state.InvalidArgument as error:
+        raise _refusal(error, inputs) from error
+    except (state.Fail, state.RuntimeException, ValueError) as error:
+        said = str(error)
+        if not (said.startswith(_MISSING) or _OF_THE_INPUT.search(said)):
+            raise
+        raise _refusal(error, inputs) from error
+
+
+def _refusal(error: Exception, inputs: Tensors) -> InvalidInput:
+    said = _HEAD.sub("", str(error)).strip()
+    if types := _TYPES.search(said):
+        given, wanted = types.groups()
+        return refusal(inputs, f"one is to be of the type {wanted}, not {given}")
+    said = _FUNCTION.sub("", _PLACE.sub("", said)).strip()
+    said = said.removesuffix("Please fix either the inputs/outputs or the model.").strip()
+    return refusal(inputs, said)
 
 
 def _chosen(providers: Providers | None, available: Sequence[str]) -> list[str | tuple[Any, ...]]:

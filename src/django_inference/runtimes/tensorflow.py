@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import msgspec
+
 from django_inference.runtimes.base import TensorRuntime
+from django_inference.runtimes.graph_files import parsed
+from django_inference.runtimes.graph_functions import GraphFunction, functions_of
+from django_inference.runtimes.graph_inputs import checked_inputs, refusals
 from django_inference.runtimes.loading import model_file, required
-from django_inference.tensors import Signature, TensorSpec
 from django_inference.words import suggestion
 
 if TYPE_CHECKING:
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from django_inference.tensors import BatchAxis, Tensors
 
 _SAVED_MODEL = "saved_model.pb"
+_DEFAULT = "serving_default"
 #: Older ones run the code in an `.h5` file whatever `safe_mode` says.
 _KERAS_WITH_SAFE_H5 = (3, 11, 3)
 
@@ -32,7 +37,9 @@ class TensorFlowRuntime(TensorRuntime):
     TensorFlow keeps it.
 
     Args:
-        signature: of the SavedModel; not for Keras files, which have one only.
+        signature: of the SavedModel, and the only one to serve; not for Keras files, which have
+            one only. None for `serving_default`, beside which clients of TensorFlow Serving may
+            ask for the others by their names.
         tags: of the MetaGraph in the SavedModel; None where it holds one only.
         threads: that one operator is spread over; None for TensorFlow's own choice. It
             holds for the whole process.
@@ -48,7 +55,7 @@ class TensorFlowRuntime(TensorRuntime):
     def __init__(
         self,
         *,
-        signature: str = "serving_default",
+        signature: str | None = None,
         tags: Sequence[str] | None = None,
         threads: int | None = None,
         batch_axis: BatchAxis = "auto",
@@ -58,7 +65,8 @@ class TensorFlowRuntime(TensorRuntime):
         self._tags = tags
         self._threads = threads
         self._model: Any = None
-        self._call: Callable[..., dict[str, Any]]
+        self._functions: dict[str, GraphFunction] = {}
+        self._refused: type[Exception]
 
     def load(self, artifact: Artifact | None) -> None:
         """Load the model and trace its function.
@@ -77,18 +85,40 @@ class TensorFlowRuntime(TensorRuntime):
         _set_up_devices(tf, self._threads)
         self.device = "cuda:0" if tf.config.list_physical_devices("GPU") else "cpu"
         self.framework = f"tensorflow {tf.__version__}"
+        self._refused = tf.errors.InvalidArgumentError
         if file.name == _SAVED_MODEL:
             self._load_saved_model(tf, file.parent)
         else:
             self._load_keras(tf, file, trusted=artifact.trusted)
 
     def predict(self, inputs: Tensors) -> Tensors:
-        """Run the function once."""
-        return {name: tensor.numpy() for name, tensor in self._call(**inputs).items()}
+        """Run the function once.
+
+        Raises:
+            InvalidInput: the model does not take these inputs.
+        """
+        return self.predict_as("", inputs)
+
+    def predict_as(self, signature: str, inputs: Tensors) -> Tensors:
+        """Run the function of a signature once.
+
+        Raises:
+            InvalidInput: the model does not take these inputs.
+        """
+        function = self._functions[signature]
+        tensors = checked_inputs(inputs, function.inputs)
+        with refusals(self._refused, tensors):
+            return {name: tensor.numpy() for name, tensor in function.call(**tensors).items()}
 
     def close(self) -> None:
         """Let go of the model; TensorFlow keeps what it allocated for the process."""
-        self._model = self._call = None  # type: ignore[assignment]
+        self._model = None
+        self._functions = {}
+
+    @property
+    def function(self) -> GraphFunction:
+        """That of the model's own signature."""
+        return self._functions[""]
 
     def _load_saved_model(self, tf: Any, folder: Path) -> None:
         try:
@@ -100,19 +130,23 @@ class TensorFlowRuntime(TensorRuntime):
                 f"{folder} was saved by Keras 2, which TensorFlow loads only with the package "
                 "tf_keras installed beside it: pip install tf_keras"
             ) from error
-        name = self._signature_name
-        if name not in model.signatures:
-            raise ValueError(
-                f"{folder} has no signature {name!r}{suggestion(name, model.signatures)}; "
-                f"it has {', '.join(model.signatures) or 'none'}."
-            )
-        function = model.signatures[name]
-        # The function refers to the model's variables, but does not keep them.
+        # The functions refer to the model's variables, but do not keep them.
         self._model = model
-        self._call = function
-        # A SavedModel keeps no order: without one, no two processes would say the same.
-        inputs, outputs = function.structured_input_signature[1], function.structured_outputs
-        self.signature = _signature(dict(sorted(inputs.items())), dict(sorted(outputs.items())))
+        functions = functions_of(tf, model.signatures, lambda: _meta_graph(folder / _SAVED_MODEL))
+        name = self._signature_name or _DEFAULT
+        if name not in functions:
+            raise ValueError(
+                f"{folder} has no signature {name!r}{suggestion(name, functions)}; "
+                f"it has {', '.join(functions) or 'none'}."
+            )
+        self.signature = functions[name].signature()
+        self._functions[""] = functions.pop(name)
+        if self._signature_name is None and self.signature is not None:
+            others = [each.signature(name) for name, each in functions.items()]
+            self._functions |= functions
+            self.signature = msgspec.structs.replace(
+                self.signature, others=tuple(each for each in others if each is not None)
+            )
 
     def _load_keras(self, tf: Any, file: Path, *, trusted: bool) -> None:
         self._model = model = _read_keras(tf.keras, file, trusted=trusted)
@@ -139,8 +173,21 @@ class TensorFlowRuntime(TensorRuntime):
         function = tf.function(
             run, input_signature=list(specs.values()), autograph=False
         ).get_concrete_function()
-        self._call = lambda **tensors: function(*[tensors[name] for name in names])
-        self.signature = _signature(specs, function.structured_outputs)
+        self._functions[""] = GraphFunction(
+            specs,
+            function.structured_outputs,
+            lambda **tensors: function(*[tensors[name] for name in names]),
+        )
+        self.signature = self._functions[""].signature()
+
+
+def _meta_graph(file: Path) -> Any:
+    """The graph of a SavedModel as it was saved; None where the file holds several."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    graphs = parsed(SavedModel(), file).meta_graphs
+    # Which one was loaded is for the tags to say.
+    return graphs[0] if len(graphs) == 1 else None
 
 
 def _set_up_devices(tf: Any, threads: int | None) -> None:
@@ -192,19 +239,3 @@ def _named_outputs(tf: Any, model: Any, outputs: Any) -> dict[str, Any]:
     if len(set(names)) != len(flat):
         names = [f"output_{index}" for index in range(len(flat))]
     return dict(zip(names, flat, strict=True))
-
-
-def _signature(inputs: dict[str, Any], outputs: dict[str, Any]) -> Signature | None:
-    if any(spec.shape.rank is None for spec in inputs.values()):
-        # Such an input takes any number of axes, which a signature cannot say.
-        return None
-    return Signature(
-        tuple(_spec(name, spec) for name, spec in inputs.items()),
-        tuple(_spec(name, spec) for name, spec in outputs.items()),
-    )
-
-
-def _spec(name: str, spec: Any) -> TensorSpec:
-    dtype = "str" if spec.dtype.name == "string" else spec.dtype.name
-    axes = () if spec.shape.rank is None else spec.shape
-    return TensorSpec(name, dtype, tuple(-1 if axis is None else axis for axis in axes))

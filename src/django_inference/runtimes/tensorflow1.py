@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django_inference.exceptions import InvalidInput
 from django_inference.runtimes.base import TensorRuntime
 from django_inference.runtimes.graph_ends import (
     Declared,
@@ -21,6 +20,7 @@ from django_inference.runtimes.graph_ends import (
     tensor,
 )
 from django_inference.runtimes.graph_files import SAVED_MODEL, clean, graph_file, parsed
+from django_inference.runtimes.graph_inputs import checked_inputs, refusals
 from django_inference.runtimes.loading import required
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class TensorFlow1Runtime(TensorRuntime):
         self._ends = Ends({}, {})
         self._constants: dict[Any, Any] = {}
         self._session: Any = None
+        self._refused: type[Exception]
 
     def load(self, artifact: Artifact | None) -> None:
         """Read the graph, and its variables into a session.
@@ -93,6 +94,7 @@ class TensorFlow1Runtime(TensorRuntime):
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         import tensorflow as tf
 
+        self._refused = tf.errors.InvalidArgumentError
         v1 = tf.compat.v1
         config = v1.ConfigProto(intra_op_parallelism_threads=self._threads or 0)
         # Without it, TensorFlow takes all the memory of the GPU from the other processes.
@@ -112,13 +114,16 @@ class TensorFlow1Runtime(TensorRuntime):
         self.framework = f"tensorflow {tf.__version__}"
 
     def predict(self, inputs: Tensors) -> Tensors:
-        """Run the session once."""
-        try:
-            feed = {each: inputs[name] for name, each in self._ends.inputs.items()}
-        except KeyError:
-            expected, given = ", ".join(self._ends.inputs), ", ".join(inputs) or "nothing"
-            raise InvalidInput(f"the inputs are {expected}; given: {given}.") from None
-        outputs: Tensors = self._session.run(self._ends.outputs, feed | self._constants)
+        """Run the session once.
+
+        Raises:
+            InvalidInput: the model does not take these inputs.
+        """
+        ends = self._ends
+        tensors = checked_inputs(inputs, ends.inputs)
+        feed = {each: tensors[name] for name, each in ends.inputs.items()}
+        with refusals(self._refused, tensors):
+            outputs: Tensors = self._session.run(ends.outputs, feed | self._constants)
         return outputs
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ event loop, call it in a thread.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from typing import Any
 
 import django_inference
@@ -17,6 +17,7 @@ from django_inference.driving import InThread, arun, run
 from django_inference.handle import Predictor
 from django_inference.serving.items import ITEMS, RESULTS, items_of, may_be_items
 from django_inference.serving.lookup import NotServed, check_version, predictor_named
+from django_inference.serving.nothing import answer_to_nothing, has_no_rows
 from django_inference.serving.outputs import outputs_of
 from django_inference.serving.parameters import priority_of, timeout_of
 from django_inference.serving.payloads import payload_of, raw_payload
@@ -30,7 +31,7 @@ from django_inference.serving.repository import (
 from django_inference.serving.signatures import serving_signature
 from django_inference.serving.steps import Predict
 from django_inference.tensors import Signature, TensorSpec
-from django_inference.wire.datatypes import BYTES, Array, datatype_named
+from django_inference.wire.datatypes import BYTES, datatype_named
 from django_inference.wire.open_inference import (
     InferRequest,
     InferResponse,
@@ -121,7 +122,7 @@ def _steps(request: InferRequest) -> Generator[Any, Any, InferResponse]:
     if request.version:
         yield InThread(lambda: check_version(predictor, request.version, deadline))
     signature: Signature | None = None
-    if request.raw is not None or _holds_texts(request.inputs) or may_be_items(request.inputs):
+    if _is_read_by_signature(request):
         _, signature = yield from serving_signature(predictor, deadline)
     if request.raw is not None:
         payload: Any = raw_payload(request.raw, signature)
@@ -131,7 +132,9 @@ def _steps(request: InferRequest) -> Generator[Any, Any, InferResponse]:
         aligned = not isinstance(backend, HostBackend)
         payload = payload_of(request.inputs, signature, aligned=aligned) if items is None else items
     with degraded() as answers:
-        result = yield Predict(predictor, payload, deadline, priority)
+        result: Any = answer_to_nothing(payload, signature)
+        if result is None:
+            result = yield Predict(predictor, payload, deadline, priority)
     return InferResponse(
         model=request.model,
         version=request.version,
@@ -141,8 +144,14 @@ def _steps(request: InferRequest) -> Generator[Any, Any, InferResponse]:
     )
 
 
-def _holds_texts(inputs: Mapping[str, Array]) -> bool:
-    return any(array.dtype.kind == "O" for array in inputs.values())
+def _is_read_by_signature(request: InferRequest) -> bool:
+    inputs = request.inputs
+    return (
+        request.raw is not None
+        or any(array.dtype.kind == "O" for array in inputs.values())
+        or may_be_items(inputs)
+        or has_no_rows(inputs)
+    )
 
 
 def _described(spec: TensorSpec) -> TensorMetadata:

@@ -33,10 +33,7 @@ from django_inference.tensors import Signature, TensorSpec
 from django_inference.wire.bodies import dump
 from django_inference.wire.examples import decode_examples
 from django_inference.wire.tensorflow_documents import PredictDocument, decode_predict
-from django_inference.wire.tensorflow_serving import (
-    DEFAULT_SIGNATURE,
-    write_response,
-)
+from django_inference.wire.tensorflow_serving import write_response
 from django_inference.wire.tensorflow_types import DATA_TYPES
 
 #: Is given the rows of a request before any model is; may refuse them by raising.
@@ -184,12 +181,7 @@ def _status(versions: list[Any]) -> bytes:
 
 
 def _metadata(choice: Choice, found: Metadata) -> bytes:
-    signature = found.signature or Signature(())
-    said = {
-        "inputs": {spec.name: _tensor_info(spec) for spec in signature.inputs},
-        "outputs": {spec.name: _tensor_info(spec) for spec in signature.outputs},
-        "method_name": _METHOD_NAME,
-    }
+    said = {name: _signature_def(each) for name, each in found.by_name.items()}
     return dump(
         {
             "model_spec": {
@@ -197,9 +189,19 @@ def _metadata(choice: Choice, found: Metadata) -> bytes:
                 "signature_name": "",
                 "version": str(found.version),
             },
-            "metadata": {"signature_def": {"signature_def": {DEFAULT_SIGNATURE: said}}},
+            "metadata": {"signature_def": {"signature_def": said}},
         }
     )
+
+
+def _signature_def(signature: Signature | None) -> dict[str, Any]:
+    return {
+        "inputs": {spec.name: _tensor_info(spec) for spec in signature.inputs} if signature else {},
+        "outputs": (
+            {spec.name: _tensor_info(spec) for spec in signature.outputs} if signature else {}
+        ),
+        "method_name": _METHOD_NAME,
+    }
 
 
 def _tensor_info(spec: TensorSpec) -> dict[str, Any]:

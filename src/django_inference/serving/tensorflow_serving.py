@@ -1,6 +1,7 @@
 """TensorFlow Serving's calls on top of the predictors, for HTTP and gRPC alike.
 
-A predictor has one signature, `serving_default`. What waits for a model has an asynchronous
+A predictor answers for `serving_default`, and for whatever other signatures its artifact has. What
+waits for a model has an asynchronous
 twin. The rest may talk to the model host: in an event loop, call it in a thread.
 """
 
@@ -16,6 +17,7 @@ from django_inference.driving import InThread, arun, run
 from django_inference.exceptions import InvalidInput, PredictionFailed
 from django_inference.handle import Predictor
 from django_inference.serving.lookup import predictor_named
+from django_inference.serving.nothing import answer_to_nothing
 from django_inference.serving.signatures import serving_signature
 from django_inference.serving.steps import Predict
 from django_inference.serving.tensorflow_versions import (
@@ -25,7 +27,7 @@ from django_inference.serving.tensorflow_versions import (
     chosen,
     number_of,
 )
-from django_inference.tensors import Signature
+from django_inference.tensors import SIGNATURE_KEY, Signature
 from django_inference.wire.examples import Classes, classes_of, values_of
 from django_inference.wire.nesting import Array
 from django_inference.wire.tensorflow_serving import DEFAULT_SIGNATURE
@@ -69,6 +71,12 @@ class Metadata(msgspec.Struct, kw_only=True):
 
     version: int
     signature: Signature | None
+
+    @property
+    def by_name(self) -> dict[str, Signature | None]:
+        """Every signature, by the name that clients use."""
+        others = self.signature.others if self.signature is not None else ()
+        return {DEFAULT_SIGNATURE: self.signature, **{each.name: each for each in others}}
 
 
 def predict(
@@ -149,16 +157,22 @@ def model_metadata(choice: Choice) -> Metadata:
     return Metadata(version=number_of(predictor.status().version), signature=signature)
 
 
-def check_signature_name(name: str) -> None:
-    """Refuse any but the one signature that a predictor has.
+def signature_named(signature: Signature | None, name: str) -> Signature | None:
+    """The signature that a client names; that of the predictor where it names none.
 
     Raises:
-        InvalidInput: it is another one.
+        InvalidInput: there is none of that name.
     """
-    if name not in ("", DEFAULT_SIGNATURE):
+    if name in ("", DEFAULT_SIGNATURE):
+        return signature
+    others = {each.name: each for each in (signature.others if signature else ())}
+    if name not in others:
+        known = [DEFAULT_SIGNATURE, *others]
         raise InvalidInput(
-            f"there is no signature {name[:200]!r}; the model's only one is {DEFAULT_SIGNATURE!r}."
+            f"there is no signature {name[:200]!r}{suggestion(name[:200], known)}; "
+            f"there {'is' if len(known) == 1 else 'are'} {', '.join(known)}."
         )
+    return others[name]
 
 
 def _predicted(
@@ -169,17 +183,21 @@ def _predicted(
     is_long: bool = False,
 ) -> Generator[Any, Any, Prediction]:
     predictor = predictor_named(choice.model)
-    check_signature_name(choice.signature_name)
     backend = predictor.backend
     longest = backend.options.timeout
     deadline = backend.deadline(longest if timeout is None else min(timeout, longest))
     if choice.version is not None or choice.label:
         yield InThread(lambda: check_callable(predictor, choice, deadline))
-    version, signature = yield from serving_signature(predictor, deadline)
+    version, own = yield from serving_signature(predictor, deadline)
+    signature = signature_named(own, choice.signature_name)
     if signature is not None and signature.outputs:
         _check_wanted(wanted, [spec.name for spec in signature.outputs])
     payload = (yield InThread(lambda: read(signature))) if is_long else read(signature)
-    result = yield Predict(predictor, payload, deadline)
+    result: Any = answer_to_nothing(payload, signature)
+    if result is None:
+        if signature is not own:
+            payload = {**payload, SIGNATURE_KEY: choice.signature_name}
+        result = yield Predict(predictor, payload, deadline)
     return Prediction(version=number_of(version), outputs=_outputs(predictor, result, wanted))
 
 

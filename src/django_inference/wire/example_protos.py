@@ -7,6 +7,9 @@ from django_inference.wire.examples import Examples, Features
 from django_inference.wire.protos import tensorflow_pb2 as tf
 from django_inference.wire.protos import tensorflow_serving_pb2 as tfs
 
+#: Of a whole number, beside its sign. The least one of 64 bits is left out.
+_BITS = 63
+
 
 def examples_of(asked: tfs.Input) -> Examples:
     """The features of what Classify and Regress are sent.
@@ -25,7 +28,11 @@ def examples_of(asked: tfs.Input) -> Examples:
 
 
 def serialised(asked: Examples) -> list[bytes]:
-    """Each example as a message of its own, for graphs that parse such messages themselves."""
+    """Each example as a message of its own, for graphs that parse such messages themselves.
+
+    Raises:
+        InvalidInput: a feature holds what no such message has room for.
+    """
     return [_example({**asked.context, **example}) for example in asked.examples]
 
 
@@ -35,7 +42,9 @@ def _example(features: Features) -> bytes:
         feature = example.features.feature[name]
         kinds = set(map(type, values))
         if kinds <= {int, bool}:
-            feature.int64_list.value.extend(values)
+            if any(value.bit_length() > _BITS for value in values):
+                raise InvalidInput(f"the feature {name!r} has a number of more than 64 bits.")
+            feature.int64_list.value.extend(map(int, values))
         elif kinds <= {int, float}:
             feature.float_list.value.extend(values)
         elif kinds <= {str, bytes}:

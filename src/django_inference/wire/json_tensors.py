@@ -30,6 +30,7 @@ from django_inference.wire.datatypes import (
     texts,
 )
 from django_inference.wire.nesting import numbers
+from django_inference.words import dtype_said
 
 #: Datatypes of which every value is a float of Python's.
 FLOATS = frozenset({"FP16", BF16, "FP32", "FP64"})
@@ -160,9 +161,8 @@ def _piece(text: bytes, dtype: np.dtype[Any], name: str) -> list[Any]:
                 return [value == 1 for value in said]
         except msgspec.MsgspecError:
             pass
-        kind = {"b": "booleans", "f": "numbers"}.get(dtype.kind, "integers")
         raise InvalidInput(
-            f"the data of the tensor {name!r} is not all {kind}, as {dtype} needs: {_why(error)}."
+            f"the data of the tensor {name!r} is not all {dtype_said(dtype.name)}: {_why(error)}."
         ) from error
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from django_inference.exceptions import InvalidInput
+from django_inference.words import dtype_said, place_said, value_said
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -41,15 +42,18 @@ def flatten(value: Any, name: str) -> tuple[list[Any], tuple[int, ...]]:
     while level and isinstance(level[0], list):
         kinds = set(map(type, level))
         if len(kinds) > 1:
+            other = next(at for at, each in enumerate(level) if type(each) is not list)
             raise InvalidInput(
-                f"the tensor {name!r} has lists and other values side by side at depth "
-                f"{len(shape)}."
+                f"the tensor {name!r} has lists and other values side by side: "
+                f"{value_said(level[other])} at {place_said(other, shape)}, a list at "
+                f"{place_said(0, shape)}."
             )
         lengths = set(map(len, level))
         if len(lengths) > 1:
+            other = next(at for at, each in enumerate(level) if len(each) != len(level[0]))
             raise InvalidInput(
-                f"the tensor {name!r} is ragged: its lists at depth {len(shape) + 1} have from "
-                f"{min(lengths)} to {max(lengths)} values."
+                f"the tensor {name!r} is ragged: the list at {place_said(other, shape)} has "
+                f"{len(level[other])} values, and that at {place_said(0, shape)} {len(level[0])}."
             )
         if len(shape) == DEEPEST:
             raise InvalidInput(f"the tensor {name!r} is nested deeper than {DEEPEST} levels.")
@@ -71,15 +75,17 @@ def numbers(flat: list[Any], dtype: np.dtype[Any], name: str) -> Array:
     """
     if dtype.kind == "b":
         if set(map(type, flat)) - {bool}:
-            raise _wrong(flat, {bool}, dtype, name)
+            raise _wrong(flat, frozenset({bool}), dtype, name)
         return np.array(flat, dtype=np.bool_)
     code = _CODES.get(dtype.kind)
     if code is None:
-        raise InvalidInput(f"the tensor {name!r} of {dtype} cannot be read from numbers.")
+        raise InvalidInput(
+            f"the tensor {name!r} takes {dtype_said(dtype.name)}, which JSON has no form for."
+        )
     try:
         wide = np.frombuffer(array(code, flat), dtype=np.dtype(code))
     except TypeError:
-        raise _wrong(flat, _NUMBERS if code == "d" else {int}, dtype, name) from None
+        raise _wrong(flat, _NUMBERS if code == "d" else frozenset({int}), dtype, name) from None
     except OverflowError:
         raise _out_of_range(dtype, name) from None
     if code != "d" and wide.dtype != dtype:
@@ -116,11 +122,12 @@ def guessed(flat: list[Any], name: str) -> Array:
 
 
 def _wrong(
-    flat: list[Any], expected: set[type] | frozenset[type], dtype: np.dtype[Any], name: str
+    flat: list[Any], expected: frozenset[type], dtype: np.dtype[Any], name: str
 ) -> InvalidInput:
     wrong = next((value for value in flat if type(value) not in expected), None)
-    found = "null" if wrong is None else type(wrong).__name__
-    return InvalidInput(f"the tensor {name!r} takes {dtype} values, and was given: {found}.")
+    return InvalidInput(
+        f"the tensor {name!r} takes {dtype_said(dtype.name)}, not {value_said(wrong)}."
+    )
 
 
 def _out_of_range(dtype: np.dtype[Any], name: str) -> InvalidInput:

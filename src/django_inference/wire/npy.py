@@ -13,6 +13,8 @@ import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from django_inference.words import array_said
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -170,5 +172,5 @@ def plain_array(value: Any) -> Array:
         if len(kinds) == 1 and kinds <= {str, bytes}:
             array = array.astype(np.str_ if kinds == {str} else np.bytes_)
     if array.dtype.kind not in _KINDS:
-        raise ValueError(f"An array of {array.dtype.name} cannot be written as .npy.")
+        raise ValueError(f"An array of {array_said(array)} cannot be written as .npy.")
     return array

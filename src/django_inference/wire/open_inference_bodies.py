@@ -67,7 +67,7 @@ class _Request(msgspec.Struct, Generic[Data]):
 
 
 class _OfRepository(msgspec.Struct):
-    ready: bool = False
+    ready: bool | None = None
     parameters: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -173,7 +173,7 @@ def read_repository_request(body: Buffer) -> tuple[bool, Parameters]:
     if not body:
         return False, {}
     said, _ = _split(_of_repository, body, None)
-    return said.ready, read_parameters(said.parameters, "the request")
+    return said.ready is True, read_parameters(said.parameters, "the request")
 
 
 def write_request(request: InferRequest, *, binary: bool = True) -> Body:

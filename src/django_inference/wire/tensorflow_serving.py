@@ -34,8 +34,8 @@ def write_response(outputs: Mapping[str, Array], *, by_rows: bool) -> bytes:
     UTF-8, are written as `{"b64": …}`.
 
     Raises:
-        PredictionFailed: an output has no words in this protocol, or not one row for each
-            prediction where rows are asked for.
+        PredictionFailed: an output has no words in this protocol.
+        InvalidInput: rows are asked for, and an output has not one row for each prediction.
     """
     finite = all(_finite(value) for value in outputs.values())
     columns = {name: as_json(name, value) for name, value in outputs.items()}
@@ -45,7 +45,10 @@ def write_response(outputs: Mapping[str, Array], *, by_rows: bool) -> bytes:
     lengths = {len(value) if value.ndim else -1 for value in outputs.values()}
     if len(lengths) > 1 or -1 in lengths:
         found = ", ".join(f"{name} {list(value.shape)}" for name, value in outputs.items())
-        raise PredictionFailed(f"the outputs cannot be written by rows: {found}.")
+        raise InvalidInput(
+            f"the outputs cannot be written by rows ({found}): ask with 'inputs' in place of "
+            "'instances'."
+        )
     rows = next(iter(columns.values())) if len(columns) == 1 else _rows(columns)
     return dump({"predictions": rows}, finite=finite)
 

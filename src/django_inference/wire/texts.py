@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any
 
 import numpy as np
 
 from django_inference.exceptions import InvalidInput, PredictionFailed
 from django_inference.wire.nesting import Array
+from django_inference.words import value_said
 
 _BINARY_SUFFIX = "_bytes"
 
@@ -54,14 +54,20 @@ def read_text(value: Any, name: str) -> str | bytes:
         return value
     if is_binary(value) and isinstance(value["b64"], str):
         try:
-            return base64.b64decode(value["b64"], validate=True)
-        except (binascii.Error, ValueError) as error:
+            return _base64(value["b64"])
+        except ValueError as error:
             raise InvalidInput(f"the tensor {name!r} has a b64 that is not base64: {error}") from (
                 error
             )
     raise InvalidInput(
-        f"the tensor {name!r} takes texts or {{'b64': '…'}}, and was given: {type(value).__name__}."
+        f"the tensor {name!r} takes texts or {{'b64': '…'}}, not {value_said(value)}."
     )
+
+
+def _base64(text: str) -> bytes:
+    """As TensorFlow Serving reads it: without regard to white space, and to missing padding."""
+    text = "".join(text.split())
+    return base64.b64decode(text if "=" in text else text + "=" * (-len(text) % 4), validate=True)
 
 
 def as_json(name: str, value: Array) -> Any:

@@ -12,9 +12,11 @@ from django_inference.runtimes.loading import model_file, required, usable_cores
 from django_inference.runtimes.torch.calls import Call, ModuleCall, ProgramCall
 from django_inference.runtimes.torch.files import read, weights_of
 from django_inference.runtimes.torch.outputs import arrays, by_name
+from django_inference.runtimes.torch.refusals import refusals
 from django_inference.runtimes.torch.weights import filled
 from django_inference.runtimes.torch_options import device_of, dtype_of
 from django_inference.tensors import TensorSpec
+from django_inference.words import array_said
 
 if TYPE_CHECKING:
     import torch
@@ -109,13 +111,16 @@ class TorchRuntime(TensorRuntime):
         """Run the model once.
 
         Raises:
-            InvalidInput: an input is of a name or a type that the model does not take.
+            InvalidInput: an input is of a name, type or shape that the model does not take, or
+                an index in it is out of range.
         """
         import torch
 
         with torch.inference_mode():
             tensors = {name: self._tensor(name, array) for name, array in inputs.items()}
-            return arrays(by_name(self._call(tensors), self._outputs))
+            with refusals(inputs):
+                returned = self._call(tensors)
+            return arrays(by_name(returned, self._outputs))
 
     def close(self) -> None:
         """Free the model, and what it took of a GPU."""
@@ -168,7 +173,9 @@ class TorchRuntime(TensorRuntime):
                 array, dtype=self._call.dtype_of(name, array.dtype), device=self.device
             )
         except TypeError as error:
-            raise InvalidInput(f"the input {name!r} does not take {array.dtype} values.") from error
+            raise InvalidInput(
+                f"the input {name!r} takes numbers, not {array_said(array)}."
+            ) from error
 
 
 def _listed(option: str, texts: Sequence[str]) -> list[str]:

@@ -96,6 +96,10 @@ class _Texts:
         if not isinstance(item, str):
             wanted = _TEXT_OR_CHAT if self._is_generation else "a text is wanted"
             raise InvalidInput(f"{wanted}; given: {_described(item)}.")
+        try:
+            item.encode()
+        except UnicodeEncodeError:
+            raise InvalidInput("the text is not Unicode: half a surrogate pair.") from None
         if self._is_generation and not item:
             raise InvalidInput("the text is empty: there is nothing to go on from.")
         if self._must_hold not in item:

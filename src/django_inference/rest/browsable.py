@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
 from django.template import engines
 from django.utils.safestring import SafeString
 from rest_framework import parsers
+from rest_framework.exceptions import APIException
 from rest_framework.renderers import BrowsableAPIRenderer
 
 from django_inference.rest.examples import example_of, takes_files
@@ -26,6 +29,17 @@ _UPLOAD = """
 
 class PredictorRenderer(BrowsableAPIRenderer):
     """Fills the form in with an example of the model's inputs, or offers to upload files."""
+
+    def show_form_for_method(self, view: Any, method: str, request: Any, obj: Any) -> Any:
+        """Whether there is something to send: not where there is no predictor for it."""
+        shown = super().show_form_for_method(view, method, request, obj)
+        if shown and hasattr(view, "get_predictor"):
+            try:
+                view.get_predictor()
+            except (APIException, Http404, PermissionDenied):
+                # It is the page of this very error that is being rendered.
+                return False
+        return shown
 
     def get_raw_data_form(self, data: Any, view: Any, method: str, request: Any) -> Any:
         """The form for a body of any type, with an example in it."""

@@ -199,8 +199,11 @@ class LocalBackend(BaseBackend):
     def _replace(self, new: ModelThread, unloads: int) -> None:
         new.loaded.wait()
         if new.state is not State.READY:
-            if self._thread is not None:
-                self._thread.error = new.error
+            with self._guard():
+                if self._thread is not None:
+                    self._thread.error = new.error
+                elif self._unloads == unloads:
+                    self._thread = new
             return
         old: ModelThread | None = new
         with self._guard():

@@ -50,6 +50,11 @@ def is_loading(status: Status) -> bool:
     return bool(status.next_version) and status.retry_after is None
 
 
+def has_failed(status: Status) -> bool:
+    """Whether what was to be loaded is not READY; the version before it may be."""
+    return status.state is not State.READY or bool(status.next_version)
+
+
 def _row(status: Status) -> list[str | Text]:
     counts = [replica.statistics for replica in status.replicas]
     batches = sum(count.batches for count in counts)

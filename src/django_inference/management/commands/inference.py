@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
+from collections.abc import Sequence
 from typing import IO, Any, cast
 
 import msgspec
@@ -16,7 +16,7 @@ from django_inference.conf import InvalidPredictor, host_settings
 from django_inference.exceptions import InferenceError
 from django_inference.handle import Predictor
 from django_inference.management.inputs import read_input
-from django_inference.management.progress import watch
+from django_inference.management.loading import Selection, load, not_ready
 from django_inference.management.pushing import add_push, push_model
 from django_inference.management.quantizing import add_quantize, quantize_model
 from django_inference.management.tables import host_line, status_table
@@ -29,6 +29,8 @@ class Command(BaseCommand):
     """Status, load, unload, reload and predict."""
 
     help = "Shows, loads, unloads, reloads and tries the models that INFERENCE declares."
+    # A predictor that is declared wrongly is an error of its own, and keeps no other from it.
+    requires_system_checks: Sequence[str] = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the sub-commands."""
@@ -67,43 +69,28 @@ class Command(BaseCommand):
             if action == "quantize":
                 quantize_model(self._console(), options)
                 return
-            chosen = [predictors[alias] for alias in options["aliases"] or predictors]
+            selection = Selection(options["aliases"])
             if action == "status":
-                self._status(chosen, options["format"])
+                self._status(selection, options["format"])
             elif action == "unload":
-                for predictor in chosen:
-                    predictor.unload()
+                selection.each(selection.predictors, Predictor.unload)
             else:
-                self._load(chosen, action, options)
+                timeout = None if options["no_wait"] else options["timeout"]
+                statuses = load(self._console(), selection, action, timeout)
+                if statuses:
+                    self._print(statuses, "table")
+                selection.finish(not_ready(statuses))
+            selection.finish()
         except (InferenceError, InvalidPredictor, LookupError) as error:
             raise CommandError(str(error)) from error
 
-    def _status(self, chosen: list[Predictor], form: str) -> None:
-        statuses = [predictor.status() for predictor in chosen]
-        self._print(statuses, form)
+    def _status(self, selection: Selection, form: str) -> None:
+        statuses = [predictor.status() for predictor in selection.predictors]
+        if statuses or not selection.errors:
+            self._print(statuses, form)
+        selection.finish()
         if any(status.state is not State.READY for status in statuses):
             sys.exit(1)
-
-    def _load(self, chosen: list[Predictor], action: str, options: dict[str, Any]) -> None:
-        began = time.time()
-        ask_for = "preload" if action == "load" else action
-        for predictor in chosen:
-            getattr(predictor, ask_for)()
-        if options["no_wait"]:
-            return
-
-        def ask() -> list[Status]:
-            return [predictor.status() for predictor in chosen]
-
-        statuses = watch(self._console(), ask, options["timeout"])
-        self._print(statuses, "table")
-        failed = [
-            status.alias
-            for status in statuses
-            if status.state is not State.READY or (status.error and status.error.at >= began)
-        ]
-        if failed:
-            raise CommandError(f"not ready: {', '.join(failed)}")
 
     def _predict(self, predictor: Predictor, name: str, timeout: float | None) -> None:
         result = predictor.predict(read_input(name), timeout=timeout)

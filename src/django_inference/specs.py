@@ -310,6 +310,7 @@ class ReplicaStatus(msgspec.Struct, frozen=True, kw_only=True):
         framework: name and version of what runs it, as its runtime says.
         weights: with `share_weights`: `shared`, or `own` where the runtime cannot share them,
             so that one replica with threads on all cores is the better choice.
+        warnings: what its runtime found doubtful when it loaded the model, in sentences.
         restarts: how often it was started again after it had exited.
         statistics: since it was started.
     """
@@ -321,6 +322,7 @@ class ReplicaStatus(msgspec.Struct, frozen=True, kw_only=True):
     device: str = ""
     framework: str = ""
     weights: str = ""
+    warnings: tuple[str, ...] = ()
     restarts: int = 0
     statistics: Statistics = Statistics()
 

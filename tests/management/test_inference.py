@@ -93,7 +93,13 @@ def test_a_load_does_what_it_can_and_names_the_rest(
     out = io.StringIO()
     began = time.monotonic()
     with pytest.raises(CommandError) as caught:
-        call_command("inference", "load", "mpl", "wrong", "broken", "mlp", stdout=out)
+        call_command(
+            *("inference", "load", "mpl", "wrong", "broken", "mlp"),
+            skip_checks=False,
+            stdout=out,
+            stderr=(err := io.StringIO()),
+        )
+    assert "E003" in err.getvalue()
     said = str(caught.value)
     assert "'mpl'" in said and "'mlp'" in said
     assert "'wrong'" in said and "RUNTIME" in said

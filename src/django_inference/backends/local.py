@@ -113,6 +113,7 @@ class LocalBackend(BaseBackend):
             device=runner.device if runner.load_seconds else "",
             framework=runner.framework if runner.load_seconds else "",
             weights=runner.weights if runner.load_seconds else "",
+            warnings=runner.warnings if runner.load_seconds else (),
             statistics=thread.page.read(),
         )
         return Status(

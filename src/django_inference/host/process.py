@@ -74,6 +74,7 @@ class WorkerProcess:
         self.signature: Signature | None = None
         self.load_seconds = 0.0
         self.device = self.framework = self.weights = ""
+        self.warnings: tuple[str, ...] = ()
         self.pid = 0
         self.page = StatisticsPage()
         self.ready_at = 0.0
@@ -173,6 +174,7 @@ class WorkerProcess:
             device=self.device,
             framework=self.framework,
             weights=self.weights,
+            warnings=self.warnings,
             statistics=self.page.read(),
         )
 
@@ -198,9 +200,10 @@ class WorkerProcess:
             match message:
                 case Loading(stage):
                     self._stage, self._stage_began = stage, time.monotonic()
-                case Loaded(load_seconds, signature, device, framework, weights):
+                case Loaded(load_seconds, signature, device, framework, weights, warnings):
                     self.load_seconds, self.signature = load_seconds, signature
                     self.device, self.framework, self.weights = device, framework, weights
+                    self.warnings = warnings
                     logger.info(
                         "model loaded alias=%s version=%s pid=%s seconds=%.2f",
                         *(self.spec.alias, self.version, self.pid, load_seconds),

@@ -223,6 +223,7 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     device: str = ""
     framework: str = ""
     weights: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 class LoadFailed(msgspec.Struct, frozen=True, tag=True):

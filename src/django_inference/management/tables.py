@@ -31,6 +31,7 @@ def status_table(statuses: Sequence[Status]) -> RenderableType:
     for status in statuses:
         table.add_row(*_row(status))
     below = [_error(status) for status in statuses if status.error is not None]
+    below += [_warnings(status) for status in statuses if _warned(status)]
     below += [_cache(status) for status in statuses if status.cache is not None]
     below += [_endpoints(status) for status in statuses if status.endpoints]
     below += [_trial(status) for status in statuses if status.trial is not None]
@@ -97,6 +98,20 @@ def _error(status: Status) -> Text:
     assert status.error is not None
     ago = f" ({max(0.0, time.time() - status.error.at):.0f} s ago)" if status.error.at else ""
     return Text.assemble("\n", (f"{status.alias}: ", "bold"), status.error.message, (ago, "dim"))
+
+
+def _warned(status: Status) -> tuple[str, ...]:
+    """The warnings of all replicas, each once."""
+    return tuple(dict.fromkeys(said for each in status.replicas for said in each.warnings))
+
+
+def _warnings(status: Status) -> Text:
+    return Text("\n").join(
+        [
+            Text.assemble("\n", (f"{status.alias}: ", "bold"), ("warning: ", "yellow"), said)
+            for said in _warned(status)
+        ]
+    )
 
 
 def _cache(status: Status) -> Text:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django_inference.exceptions import InvalidInput
 from django_inference.runtimes.base import TensorRuntime
-from django_inference.runtimes.estimators import framework_of, set_threads
+from django_inference.runtimes.estimators import framework_of, set_threads, version_warnings
 from django_inference.runtimes.features import Features
 from django_inference.runtimes.loading import model_file, required, usable_cores
 from django_inference.tensors import Signature, TensorSpec
@@ -80,7 +80,9 @@ class SklearnRuntime(TensorRuntime):
         artifact = required(artifact)
         file = model_file(artifact, self.suffixes)
         read = self._read_skops if file.suffix == ".skops" else self._read_pickle
-        estimator = read(file, trusted=artifact.trusted)
+        with version_warnings() as found:
+            estimator = read(file, trusted=artifact.trusted)
+        self.warnings = tuple(found)
         self._call = self._bound(file, estimator)
         self._set_threads(estimator)
         self.device, self.framework = "cpu", framework_of(estimator)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from typing import IO, Any, cast
 
 import msgspec
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import (
+    BaseCommand,
+    CommandError,
+    CommandParser,
+    SystemCheckError,
+)
 from rich.console import Console
 
 from django_inference.conf import InvalidPredictor, host_settings
@@ -29,8 +33,6 @@ class Command(BaseCommand):
     """Status, load, unload, reload and predict."""
 
     help = "Shows, loads, unloads, reloads and tries the models that INFERENCE declares."
-    # A predictor that is declared wrongly is an error of its own, and keeps no other from it.
-    requires_system_checks: Sequence[str] = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the sub-commands."""
@@ -56,6 +58,13 @@ class Command(BaseCommand):
         predict.add_argument("alias")
         predict.add_argument("--input", required=True, help=".json, .npy, .npz, - or any file")
         predict.add_argument("--timeout", type=float, default=None, help="seconds to wait")
+
+    def check(self, **options: Any) -> None:
+        """Show what the system checks find; one predictor's mistake does not stop the others."""
+        try:
+            super().check(**options)
+        except SystemCheckError as error:
+            self.stderr.write(str(error), self.style.NOTICE)
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
         """Run the sub-command."""

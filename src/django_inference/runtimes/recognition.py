@@ -5,10 +5,11 @@ Nothing here imports a framework: `manage.py check` asks as well as every load.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import zipfile
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from typing import NamedTuple
 _HEAD = 1024
 #: The names of a file that a pickle of ultralytics mentions come early in it.
 _PICKLE_HEAD = 64 * 1024
+#: Files of a folder that are looked at.
+_MOST_FILES = 200
 _LFS = b"version https://git-lfs.github.com/spec/"
 _PAGE = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)\b", re.I | re.S)
 _XML = re.compile(rb"\s*<\?xml\b.*<(Error|Code)\b", re.S)
@@ -58,13 +61,14 @@ def mistaken(path: str | os.PathLike[str], runtime: str, known: Container[str]) 
         A sentence, or nothing where nothing is wrong or known.
     """
     path = Path(path)
-    if path.is_dir():
-        return _pointer_in(path)
+    is_built_in = runtime not in ("", "callable")
     try:
+        if path.is_dir():
+            # A folder for code of the user's may be any, however large.
+            return _pointer_in(path) if is_built_in else ""
         head = _head(path)
     except OSError:
         return ""
-    is_built_in = runtime not in ("", "callable")
     if why := _pointer(head) or (_no_model(head) if is_built_in else ""):
         return f"{path} {why}"
     kind = _kind(path, head) if is_built_in else None
@@ -94,16 +98,20 @@ def _no_model(head: bytes) -> str:
 
 
 def _pointer_in(folder: Path) -> str:
-    for place, _, names in os.walk(folder):
-        for name in sorted(names):
-            file = Path(place, name)
-            try:
-                head = _head(file) if file.stat().st_size < _HEAD else b""
-            except OSError:
-                continue
-            if why := _pointer(head):
-                return f"{file} {why}"
+    for file in itertools.islice(_files(folder), _MOST_FILES):
+        try:
+            head = _head(file) if file.stat().st_size < _HEAD else b""
+        except OSError:
+            continue
+        if why := _pointer(head):
+            return f"{file} {why}"
     return ""
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The files of a folder, and of the folders in it, such as `variables/`."""
+    for pattern in ("*", "*/*"):
+        yield from (path for path in folder.glob(pattern) if path.is_file())
 
 
 def _kind(path: Path, head: bytes) -> Kind | None:

@@ -19,10 +19,11 @@ from rich.console import Console
 from django_inference.conf import InvalidPredictor, host_settings
 from django_inference.exceptions import InferenceError
 from django_inference.handle import Predictor
-from django_inference.management.inputs import read_input
+from django_inference.management.inputs import read_question
 from django_inference.management.loading import Selection, load, not_ready
 from django_inference.management.pushing import add_push, push_model
 from django_inference.management.quantizing import add_quantize, quantize_model
+from django_inference.management.table_files import is_table, predict_table, writer
 from django_inference.management.tables import host_line, status_table
 from django_inference.plain import to_plain
 from django_inference.registry import predictors
@@ -56,7 +57,10 @@ class Command(BaseCommand):
         add_quantize(actions.add_parser("quantize", help="make a model smaller, if it stays right"))
         predict = actions.add_parser("predict", help="predict from a file, print JSON")
         predict.add_argument("alias")
-        predict.add_argument("--input", required=True, help=".json, .npy, .npz, - or any file")
+        predict.add_argument(
+            "--input", required=True, help=".csv, .jsonl, .json, .npy, .npz, - or any file"
+        )
+        predict.add_argument("--output", help=".csv or .jsonl: where the answers to a table go")
         predict.add_argument("--timeout", type=float, default=None, help="seconds to wait")
 
     def check(self, **options: Any) -> None:
@@ -70,7 +74,10 @@ class Command(BaseCommand):
         """Run the sub-command."""
         try:
             if action == "predict":
-                self._predict(predictors[options["alias"]], options["input"], options["timeout"])
+                self._predict(
+                    predictors[options["alias"]],
+                    *(options["input"], options["output"], options["timeout"]),
+                )
                 return
             if action == "push":
                 push_model(self._console(), options)
@@ -101,9 +108,19 @@ class Command(BaseCommand):
         if any(status.state is not State.READY for status in statuses):
             sys.exit(1)
 
-    def _predict(self, predictor: Predictor, name: str, timeout: float | None) -> None:
-        result = predictor.predict(read_input(name), timeout=timeout)
-        self.stdout.write(json.dumps(to_plain(result), indent=2, ensure_ascii=False))
+    def _predict(
+        self, predictor: Predictor, name: str, output: str | None, timeout: float | None
+    ) -> None:
+        if is_table(name):
+            with writer(output, self.stdout.write) as write:
+                rows = predict_table(predictor, name, write, timeout=timeout)
+            if output is not None:
+                self.stdout.write(f"{rows} rows predicted, written to {output}")
+            return
+        if output is not None:
+            raise CommandError("--output is for tables: an input of .csv, .tsv or .jsonl.")
+        answer = read_question(name).ask(predictor, timeout)
+        self.stdout.write(json.dumps(to_plain(answer), indent=2, ensure_ascii=False))
 
     def _print(self, statuses: list[Status], form: str) -> None:
         if form == "json":

@@ -93,6 +93,10 @@ class SklearnRuntime(TensorRuntime):
         if self._features.inputs is not None:
             self.signature = Signature(self._features.inputs, self._outputs(self._features.inputs))
 
+    def preprocess(self, item: Any) -> Any:
+        """Take a text alone as `x`, for a pipeline that begins with text."""
+        return {"x": item} if isinstance(item, str) else item
+
     def predict(self, inputs: Tensors) -> Tensors:
         """Call the estimator once."""
         x = self._features.table(inputs)

@@ -159,3 +159,9 @@ def test_a_misspelt_alias_is_told_the_nearest_one_and_offers_no_form(ask: Ask) -
     assert "Did you mean &#x27;detector&#x27;?" in page
     assert 'name="_content"' not in page
     assert 'name="_content"' in ask(CASES["a body that is no JSON"], "text/html").content.decode()
+
+
+def test_what_was_sent_can_be_changed_and_sent_again(ask: Ask) -> None:
+    sent = Case(400, answer=InvalidInput("no"), body='{"item": {"text": "gut & schön", "n": 1}}')
+    page = ask(sent, "text/html").content.decode()
+    assert "{&quot;text&quot;: &quot;gut &amp; schön&quot;, &quot;n&quot;: 1}" in page

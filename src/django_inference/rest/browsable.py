@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.http import Http404
 from django.template import engines
 from django.utils.safestring import SafeString
@@ -13,8 +13,11 @@ from rest_framework import parsers
 from rest_framework.exceptions import APIException
 from rest_framework.renderers import BrowsableAPIRenderer
 
+from django_inference.plain import to_plain
 from django_inference.rest.examples import example_of, takes_files
 
+#: Of a body that is shown again.
+_MOST_CHARACTERS = 20_000
 _UPLOAD = """
 <div class="form-group">
   <label class="col-sm-2 control-label" for="inference-file">{{ label }}</label>
@@ -48,7 +51,7 @@ class PredictorRenderer(BrowsableAPIRenderer):
             content = form.fields["_content"]
             if view.get_serializer_class() is None:
                 example = example_of(view.get_predictor(), view.get_mode())
-                content.initial = _readable(example)
+                content.initial = _sent(request) or _readable(example)
             # A text cannot hold what the others are for.
             texts = [kind for kind in form.fields["_content_type"].choices if "json" in kind[0]]
             if texts:
@@ -74,15 +77,31 @@ class PredictorRenderer(BrowsableAPIRenderer):
         return SafeString(template.render(context))
 
 
+def _sent(request: Any) -> str:
+    """The JSON that this page answers, to be changed and sent again; nothing where it is long."""
+    if request.method != "POST":
+        return ""
+    try:
+        data = request.data
+    except (APIException, SuspiciousOperation, OSError):
+        return ""
+    if not data or type(data) is not dict:
+        return ""
+    text = _readable(to_plain(data))
+    return text if len(text) <= _MOST_CHARACTERS else ""
+
+
 def _readable(example: dict[str, Any]) -> str:
     """JSON with a line for each tensor, not for each number."""
     lines = []
     for key, value in example.items():
         if isinstance(value, dict) and key == "inputs":
-            rows = ",\n".join(
-                f"    {json.dumps(name)}: {json.dumps(value[name])}" for name in value
-            )
-            lines.append(f"  {json.dumps(key)}: {{\n{rows}\n  }}")
+            rows = ",\n".join(f"    {_json(name)}: {_json(value[name])}" for name in value)
+            lines.append(f"  {_json(key)}: {{\n{rows}\n  }}")
         else:
-            lines.append(f"  {json.dumps(key)}: {json.dumps(value)}")
+            lines.append(f"  {_json(key)}: {_json(value)}")
     return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

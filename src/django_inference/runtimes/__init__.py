@@ -16,7 +16,13 @@ from django_inference.artifacts.location import Location, locate
 from django_inference.runtimes import recognition
 from django_inference.runtimes.base import BaseRuntime
 from django_inference.runtimes.loading import import_object
-from django_inference.runtimes.names import OTHER_RUNTIMES, OTHER_TASKS, meant, task_meant
+from django_inference.runtimes.names import (
+    OTHER_RUNTIMES,
+    OTHER_TASKS,
+    is_other_runtime,
+    meant,
+    task_meant,
+)
 from django_inference.words import suggestion
 
 #: The dotted path of each built-in runtime, by its short name.
@@ -52,7 +58,8 @@ def resolve(runtime: str | None, artifact: str | None) -> str:
     if runtime in BUILT_IN:
         return BUILT_IN[runtime]
     parts = runtime.split(".")
-    if len(parts) > 1 and all(part.isidentifier() for part in parts):
+    is_path = len(parts) > 1 and all(part.isidentifier() for part in parts)
+    if is_path and not is_other_runtime(runtime):
         return runtime
     if task := task_meant(runtime, OTHER_TASKS):
         raise LookupError(

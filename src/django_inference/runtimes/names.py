@@ -13,7 +13,10 @@ OTHER_RUNTIMES: Mapping[str, tuple[str, ...]] = {
         *("keras", "keras2", "keras3", "tfkeras", "tensorflowkeras", "tf", "tf2"),
         *("tensorflow2", "savedmodel", "h5", "tfhub"),
     ),
-    "tensorflow1": ("tf1", "tfv1", "tfcompatv1", "tensorflowv1", "frozengraph", "graphdef", "pb"),
+    "tensorflow1": (
+        *("tf1", "tfv1", "tfcompatv1", "tensorflowcompatv1"),
+        *("tensorflowv1", "frozengraph", "graphdef", "pb"),
+    ),
     "litert": ("tflite", "tensorflowlite", "tfl", "lite", "aiedgelitert", "tfliteruntime"),
     "transformers": (
         *("huggingface", "hf", "hftransformers", "transformer", "huggingfacehub", "pipeline"),
@@ -78,6 +81,11 @@ def meant(word: str, known: Iterable[str], others: Mapping[str, tuple[str, ...]]
         if name in known:
             by_folded |= dict.fromkeys(its_others, name)
     return by_folded.get(folded) or by_folded.get(nearest(folded, by_folded), "")
+
+
+def is_other_runtime(word: str) -> bool:
+    """Whether a word is another name of a runtime, such as `tf.keras`, and no path to code."""
+    return any(_folded(word) in others for others in OTHER_RUNTIMES.values())
 
 
 def task_meant(word: str, tasks: Iterable[str]) -> str:

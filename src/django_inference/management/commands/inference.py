@@ -63,10 +63,10 @@ class Command(BaseCommand):
         predict.add_argument("--output", help=".csv or .jsonl: where the answers to a table go")
         predict.add_argument("--timeout", type=float, default=None, help="seconds to wait")
 
-    def check(self, **options: Any) -> None:
+    def check(self, *args: Any, **options: Any) -> None:
         """Show what the system checks find; one predictor's mistake does not stop the others."""
         try:
-            super().check(**options)
+            super().check(*args, **options)
         except SystemCheckError as error:
             self.stderr.write(str(error), self.style.NOTICE)
 

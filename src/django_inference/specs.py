@@ -328,6 +328,7 @@ class ReplicaStatus(msgspec.Struct, frozen=True, kw_only=True):
             so that one replica with threads on all cores is the better choice.
         batching: `proven`, `proven at load` until requests have shared runs, `unproven`
             while neither has happened, `always`, or `not batched: ` and the reason.
+        warnings: what its runtime found doubtful when it loaded the model, in sentences.
         restarts: how often it was started again after it had exited.
         statistics: since it was started.
     """
@@ -340,6 +341,7 @@ class ReplicaStatus(msgspec.Struct, frozen=True, kw_only=True):
     framework: str = ""
     weights: str = ""
     batching: str = ""
+    warnings: tuple[str, ...] = ()
     restarts: int = 0
     statistics: Statistics = Statistics()
 

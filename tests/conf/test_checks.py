@@ -252,6 +252,15 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "E010": {"predictors": {"detector": {"RUNTIME": "onxx", "BACKEND": LOCAL}}},
     "E011": {"predictors": {"detector": {"RUNTIME": "shop.modles.Detector", "BACKEND": LOCAL}}},
     "E012": {"predictors": {"detector": {"RUNTIME": "shop.models.Detectr", "BACKEND": LOCAL}}},
+    "E014": {
+        "predictors": {
+            "detector": {
+                "MODEL": __file__,
+                "RUNTIME": "transformers",
+                "RUNTIME_OPTIONS": {"task": "fil-mask"},
+            }
+        }
+    },
     "E013": {
         "predictors": {
             "detector": {
@@ -352,8 +361,9 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "W001": {"predictors": {"detector": {}}, "middleware": []},
 }
 
-#: Of Celery, of columns and of Django's tasks: their own tests make these mistakes.
+#: Of Celery, of columns, of Django's tasks and of files: their own tests make these mistakes.
 ELSEWHERE = [
+    "W008",
     *("E075", "E076", "E077", "E078", "E079"),
     *("E080", "E081", "E082", "E083", "W080"),
     *("E090", "E091", "E092", "W090"),

@@ -170,13 +170,16 @@ def test_what_is_only_parsed_is_there() -> None:
 @pytest.mark.parametrize("page", ["README.md"])
 def test_the_quick_start_answers_djangos_test_client(page: str, project: Project) -> None:
     for block in to_run(page):
-        if block.file or "startproject" in block.text or "make_model" in block.text:
+        if block.file or "startproject" in block.text or "python train" in block.text:
             project.do(block)
     for line in (
         "from django.test import Client",
         "client = Client(SERVER_NAME='localhost')",
-        "assert client.get('/scores/?x=1&x=2&x=3&x=4').json() == {'y': [-2.0, 7.0]}",
-        "assert client.get('/scores/?x=1&x=2&x=3').status_code == 400",
+        "ask = lambda body: client.post('/api/reviews/', body, content_type='application/json')",
+        "assert ask({'item': 'Great'}).json() == {'result': {'y': 'positive'}}",
+        "assert ask({'item': 7}).status_code == 400",
+        "page = client.get('/api/reviews/', HTTP_ACCEPT='text/html').content.decode()",
+        "assert '&quot;item&quot;: &quot;text&quot;' in page",
     ):
         project.ask(Block(page, 0, "python", line))
     assert "READY" in project.run("python manage.py inference status")

@@ -4,10 +4,12 @@ import io
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx.parser
 import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
@@ -78,6 +80,52 @@ def test_a_load_that_fails_names_the_predictor_and_shows_why(mlp: Path) -> None:
     assert "mlp: " in out.getvalue()
     with pytest.raises(SystemExit):
         inference("status")
+
+
+def test_a_load_does_what_it_can_and_names_the_rest(
+    mlp: Path, settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"this is no model")
+    settings.INFERENCE |= {
+        "broken": {"MODEL": tmp_path / "broken.onnx"},
+        "wrong": {"MODEL": mlp, "RUNTIM": "onnx"},
+    }
+    out = io.StringIO()
+    began = time.monotonic()
+    with pytest.raises(CommandError) as caught:
+        call_command(
+            *("inference", "load", "mpl", "wrong", "broken", "mlp"),
+            skip_checks=False,
+            stdout=out,
+            stderr=(err := io.StringIO()),
+        )
+    assert "E003" in err.getvalue()
+    said = str(caught.value)
+    assert "'mpl'" in said and "'mlp'" in said
+    assert "'wrong'" in said and "RUNTIME" in said
+    assert said.endswith("not ready: broken")
+    states = {line.split()[0]: line.split()[1] for line in out.getvalue().splitlines()[1:3]}
+    assert states == {"broken": "FAILED", "mlp": "READY"}
+    # Not as long as the attempts go on.
+    assert time.monotonic() - began < 60
+    mlp.replace(tmp_path / "broken.onnx")
+    assert "READY" in inference("load", "broken")
+
+
+def test_a_run_with_zeros_that_fails_is_no_failed_load(
+    settings: Settings, django_host: Host, tmp_path: Path
+) -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]>
+    g (int64[n, 1] x) => (float[n, 1] y) <int64 first = {1000}, float[3] table = {1, 2, 3}> {
+        place = Sub(x, first)
+        y = Gather(table, place)
+    }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "looks-up.onnx")
+    settings.INFERENCE = {"looks-up": {"MODEL": tmp_path / "looks-up.onnx"}}
+    said = inference("load")
+    assert "READY" in said
+    # It is shown, and is no reason to say that the model is not ready.
+    assert "looks-up: " in said
 
 
 @pytest.mark.usefixtures("mlp")

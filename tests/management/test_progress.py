@@ -101,6 +101,14 @@ def test_what_is_quick_leaves_no_line_in_a_log() -> None:
     assert console.file.getvalue() == ""  # type: ignore[attr-defined]
 
 
+def test_the_first_outcome_of_each_counts_while_others_load() -> None:
+    failed = Status(alias="broken", state=State.FAILED, retry_after=1.0)
+    again = Status(alias="broken", state=State.LOADING)
+    slow = loading(None)
+    asked = iter([[again, slow], [failed, slow], [again, slow], [again, READY]])
+    assert watch(Console(file=io.StringIO()), lambda: next(asked), 30) == [failed, READY]
+
+
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_a_transfer_shows_a_bar_or_lines(
     is_terminal: bool, monkeypatch: pytest.MonkeyPatch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unittest
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,25 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "serve-over-http.md"
 TEXT = PAGE.read_text() + PAGE.with_name("shape-your-api.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 
+#: What a project's settings hold before a block is added to them.
+IN_SETTINGS: dict[str, Any] = {
+    "BASE_DIR": Path("/srv/site"),
+    "INSTALLED_APPS": [],
+    "MIDDLEWARE": [],
+    "INFERENCE": {"detector": {}, "classifier": {}},
+}
+
 
 def run(containing: str) -> dict[str, Any]:
     (block,) = [block for block in BLOCKS if containing in block]
-    names: dict[str, Any] = {"__name__": "example"}
+    names = {**deepcopy(IN_SETTINGS), "__name__": "example"}
     exec(compile(block, PAGE.name, "exec"), names)
     return names
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
 def test_every_example_is_complete(block: str) -> None:
-    exec(compile(block, PAGE.name, "exec"), {"__name__": "example"})
+    exec(compile(block, PAGE.name, "exec"), {**deepcopy(IN_SETTINGS), "__name__": "example"})
 
 
 @pytest.fixture(autouse=True)

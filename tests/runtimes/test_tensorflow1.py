@@ -6,6 +6,7 @@ The weights are whole numbers, so that every sum is exact.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable
@@ -162,6 +163,18 @@ def test_every_kind_of_graph_gives_what_the_network_gave(
         assert list(outputs) == ["scores"]
         assert type(outputs["scores"]) is np.ndarray
         np.testing.assert_array_equal(outputs["scores"], expected(X[:rows]))
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_the_prefix_of_a_checkpoint_may_be_empty(
+    training: SimpleNamespace, tmp_path: Path, is_named: bool
+) -> None:
+    for file in training.folder.glob("model-200.*"):
+        shutil.copy(file, tmp_path / file.name.removeprefix("model-200"))
+    if not is_named:
+        (tmp_path / "checkpoint").write_text('model_checkpoint_path: "/cluster/run/"\n')
+    runtime = loaded(tmp_path / ".meta" if is_named else tmp_path, **ENDS)
+    np.testing.assert_array_equal(runtime.predict({"x": X})["scores"], expected(X))
 
 
 def test_any_checkpoint_can_be_named(training: SimpleNamespace) -> None:

@@ -114,6 +114,7 @@ class LocalBackend(BaseBackend):
             framework=runner.framework if runner.load_seconds else "",
             weights=runner.weights if runner.load_seconds else "",
             batching=runner.proof.status if runner.load_seconds else "",
+            warnings=runner.warnings if runner.load_seconds else (),
             statistics=thread.page.read(),
         )
         return Status(
@@ -200,8 +201,11 @@ class LocalBackend(BaseBackend):
     def _replace(self, new: ModelThread, unloads: int) -> None:
         new.loaded.wait()
         if new.state is not State.READY:
-            if self._thread is not None:
-                self._thread.error = new.error
+            with self._guard():
+                if self._thread is not None:
+                    self._thread.error = new.error
+                elif self._unloads == unloads:
+                    self._thread = new
             return
         old: ModelThread | None = new
         with self._guard():

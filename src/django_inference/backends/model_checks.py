@@ -18,6 +18,7 @@ from django_inference.backends.runtime_facts import RuntimeFacts, runtime_facts
 from django_inference.backends.source import find_module, nearby_modules, read_source
 from django_inference.conf import PredictorSettings, default_python, examine_host
 from django_inference.conf.validation import did_you_mean, given
+from django_inference.runtimes.names import OTHER_TASKS, meant
 from django_inference.words import nearest
 
 
@@ -57,6 +58,7 @@ def check_model(settings: PredictorSettings, *, is_run_here: bool = True) -> lis
         found += _artifact_expected(settings, facts)
         found += _options(settings, facts)
         found += _trust(settings, facts)
+        found += _mistaken(settings, dotted)
         found += _sharing(settings, facts)
         if is_run_here:
             found += _framework(settings, facts)
@@ -114,6 +116,13 @@ def _options(settings: PredictorSettings, facts: RuntimeFacts) -> Iterator[Check
             text = f"{facts.name} takes no option {key!r}."
             hint = did_you_mean(key, names)
             yield _error(settings, "RUNTIME_OPTIONS", "E013", text, hint)
+    for key, values in facts.choices.items():
+        value = settings.runtime_options.get(key)
+        if value is not None and value not in values:
+            text = f"{facts.name} knows no {key} {value!r}; it knows {', '.join(values)}."
+            near = meant(str(value), values, OTHER_TASKS)
+            hint = f"Did you mean {near!r}?" if near else ""
+            yield _error(settings, "RUNTIME_OPTIONS", "E014", text, hint)
     for key in required:
         if key not in settings.runtime_options:
             text = f"{facts.name} needs the option {key!r}."
@@ -140,6 +149,18 @@ def _missing_artifact(settings: PredictorSettings) -> Iterator[CheckMessage]:
     place = f"INFERENCE[{settings.alias!r}]['MODEL']"
     text = f"{place}: there is no {settings.model!r}."
     yield Warning(text, hint=hint or None, id="django_inference.W002")
+
+
+def _mistaken(settings: PredictorSettings, dotted: str) -> Iterator[CheckMessage]:
+    if settings.model is None or is_remote(settings.model):
+        return
+    if os.path.isfile(settings.model) and not os.path.getsize(settings.model):
+        # It may be about to be written; the load says so where it is not.
+        return
+    if text := runtimes.mistaken(settings.model, dotted):
+        place = f"INFERENCE[{settings.alias!r}]['MODEL']"
+        # A warning, as for a file that is not there.
+        yield Warning(f"{place}: {text}", id="django_inference.W008")
 
 
 def _artifact_expected(settings: PredictorSettings, facts: RuntimeFacts) -> Iterator[CheckMessage]:

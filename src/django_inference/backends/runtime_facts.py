@@ -40,6 +40,7 @@ class RuntimeFacts(NamedTuple):
         can_share_weights: with the option `share_weights`.
         is_function: a plain one, which is given no artifact.
         parameters: for `RUNTIME_OPTIONS`.
+        choices: the values that some of them take.
         objection: why it cannot be a runtime; empty when it can.
     """
 
@@ -50,6 +51,7 @@ class RuntimeFacts(NamedTuple):
     can_share_weights: bool = False
     is_function: bool = False
     parameters: Parameters = Parameters()
+    choices: Mapping[str, tuple[str, ...]] = {}
     objection: str = ""
 
 
@@ -83,6 +85,7 @@ def _of_class(runtime: type[BaseRuntime]) -> RuntimeFacts:
         needs_artifact=runtime.needs_artifact,
         can_share_weights=runtime.can_share_weights,
         parameters=_of_callable(runtime),
+        choices=runtime.choices,
     )
 
 

@@ -88,6 +88,8 @@ class Runner:
                 spec.artifact, sha256=spec.sha256, trusted=spec.trusted, store=self._store
             )
             artifact.verify()
+            if why := runtimes.mistaken(artifact.path, spec.runtime):
+                raise ValueError(why)
         travelling = travelling_golden(artifact, spec)
         self._runtime = runtimes.create(spec.runtime, spec.runtime_options)
         self._runtime.share_weights = spec.options.share_weights and self._runtime.can_share_weights
@@ -127,6 +129,11 @@ class Runner:
     def framework(self) -> str:
         """What runs the loaded model, as its runtime says."""
         return printable(self._runtime.framework)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the runtime found doubtful when it loaded the model."""
+        return tuple(map(printable, self._runtime.warnings))
 
     @property
     def weights(self) -> str:

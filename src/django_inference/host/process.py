@@ -75,6 +75,7 @@ class WorkerProcess:
         self.signature: Signature | None = None
         self.load_seconds = 0.0
         self.device = self.framework = self.weights = self.batching = ""
+        self.warnings: tuple[str, ...] = ()
         self.pid = 0
         self.page = StatisticsPage()
         self.ready_at = 0.0
@@ -174,6 +175,7 @@ class WorkerProcess:
             framework=self.framework,
             weights=self.weights,
             batching=self.batching,
+            warnings=self.warnings,
             statistics=self.page.read(),
         )
 
@@ -201,10 +203,10 @@ class WorkerProcess:
                     self._stage, self._stage_began = stage, time.monotonic()
                 case Batching(status):
                     self.batching = status
-                case Loaded(load_seconds, signature, device, framework, weights, batching):
+                case Loaded(load_seconds, signature, device, framework, weights):
                     self.load_seconds, self.signature = load_seconds, signature
                     self.device, self.framework, self.weights = device, framework, weights
-                    self.batching = batching
+                    self.batching, self.warnings = message.batching, message.warnings
                     logger.info(
                         "model loaded alias=%s version=%s pid=%s seconds=%.2f",
                         *(self.spec.alias, self.version, self.pid, load_seconds),

@@ -224,6 +224,7 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     framework: str = ""
     weights: str = ""
     batching: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 class Batching(msgspec.Struct, frozen=True, tag=True):

@@ -115,12 +115,8 @@ class Worker:
         gc.freeze()
         runner = self._runner
         loaded = Loaded(
-            runner.load_seconds,
-            runner.signature,
-            runner.device,
-            runner.framework,
-            runner.weights,
-            runner.proof.status,
+            *(runner.load_seconds, runner.signature, runner.device),
+            *(runner.framework, runner.weights, runner.proof.status, runner.warnings),
         )
         self._control.sendall(pack(loaded))
         return True

@@ -22,21 +22,24 @@ WIDTH = 30
 
 
 def watch(console: Console, statuses: Callable[[], list[Status]], timeout: float) -> list[Status]:
-    """Show the models while they load, until each is READY or FAILED or time is up.
+    """Show the models while they load, until each was READY or FAILED once or time is up.
 
     Args:
         console: to draw on.
-        statuses: asks how they fare.
+        statuses: returns the status of each model.
         timeout: seconds.
 
     Returns:
-        How they fared last.
+        The status of each model at its first outcome: a load that failed is tried again
+        later, and would be LOADING then. The latest status where there was no outcome.
     """
     began = said_at = time.monotonic()
     spinner = Spinner("dots")
+    outcomes: dict[str, Status] = {}
     with Live(console=console, refresh_per_second=10, transient=True) as live:
         while True:
-            now = statuses()
+            now = [outcomes.get(status.alias, status) for status in statuses()]
+            outcomes |= {status.alias: status for status in now if not is_loading(status)}
             elapsed = time.monotonic() - began
             busy = [status for status in now if is_loading(status)]
             if not busy or elapsed > timeout:

@@ -32,6 +32,7 @@ def status_table(statuses: Sequence[Status]) -> RenderableType:
         table.add_row(*_row(status))
     below = [_error(status) for status in statuses if status.error is not None]
     below += [_invalid(status) for status in statuses if _invalid_count(status)]
+    below += [_warnings(status) for status in statuses if _warned(status)]
     below += [_cache(status) for status in statuses if status.cache is not None]
     below += [_endpoints(status) for status in statuses if status.endpoints]
     below += [_trial(status) for status in statuses if status.trial is not None]
@@ -50,6 +51,11 @@ def is_loading(status: Status) -> bool:
         return True
     # The next version has failed, and waits, when it is to be tried again.
     return bool(status.next_version) and status.retry_after is None
+
+
+def has_failed(status: Status) -> bool:
+    """Whether what was to be loaded is not READY; the version before it may be."""
+    return status.state is not State.READY or bool(status.next_version)
 
 
 def _row(status: Status) -> list[str | Text]:
@@ -104,6 +110,20 @@ def _invalid(status: Status) -> Text:
     """What callers got wrong, which is no failure of the model's."""
     count = _invalid_count(status)
     return Text.assemble("\n", (f"{status.alias}: ", "bold"), f"{count} invalid inputs refused")
+
+
+def _warned(status: Status) -> tuple[str, ...]:
+    """The warnings of all replicas, each once."""
+    return tuple(dict.fromkeys(said for each in status.replicas for said in each.warnings))
+
+
+def _warnings(status: Status) -> Text:
+    return Text("\n").join(
+        [
+            Text.assemble("\n", (f"{status.alias}: ", "bold"), ("warning: ", "yellow"), said)
+            for said in _warned(status)
+        ]
+    )
 
 
 def _cache(status: Status) -> Text:

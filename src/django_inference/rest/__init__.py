@@ -6,6 +6,7 @@ from django.conf import settings
 
 from django_inference.plain import to_plain
 from django_inference.rest.inputs import Inputs, Item, Items
+from django_inference.rest.renderers import InferenceJSONRenderer
 from django_inference.rest.serializers import PredictionSerializer
 from django_inference.rest.views import BatchView, IndexView, PredictView, StreamView
 from django_inference.rest.viewsets import PredictorViewSet
@@ -16,6 +17,7 @@ if "drf_spectacular" in settings.INSTALLED_APPS:
 __all__ = [
     "BatchView",
     "IndexView",
+    "InferenceJSONRenderer",
     "Inputs",
     "Item",
     "Items",

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from rest_framework.exceptions import NotAcceptable
-from rest_framework.renderers import BaseRenderer
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 
+from django_inference.json import InferenceJSONEncoder
 from django_inference.rest.inputs import AnyInputs, Item, Items
 from django_inference.wire.npy import plain_array, write_npy, write_npz
 
@@ -19,6 +20,12 @@ class Answered:
 
     inputs: AnyInputs
     result: Any
+
+
+class InferenceJSONRenderer(JSONRenderer):
+    """JSON of what a model answers, for views of Django REST framework that call it themselves."""
+
+    encoder_class = InferenceJSONEncoder
 
 
 class AnswerRenderer(BaseRenderer):

@@ -13,8 +13,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django_inference.artifacts.location import Location, locate
+from django_inference.runtimes import recognition
 from django_inference.runtimes.base import BaseRuntime
 from django_inference.runtimes.loading import import_object
+from django_inference.runtimes.names import (
+    OTHER_RUNTIMES,
+    OTHER_TASKS,
+    is_other_runtime,
+    meant,
+    task_meant,
+)
 from django_inference.words import suggestion
 
 #: The dotted path of each built-in runtime, by its short name.
@@ -50,12 +58,32 @@ def resolve(runtime: str | None, artifact: str | None) -> str:
     if runtime in BUILT_IN:
         return BUILT_IN[runtime]
     parts = runtime.split(".")
-    if len(parts) > 1 and all(part.isidentifier() for part in parts):
+    is_path = len(parts) > 1 and all(part.isidentifier() for part in parts)
+    if is_path and not is_other_runtime(runtime):
         return runtime
+    if task := task_meant(runtime, OTHER_TASKS):
+        raise LookupError(
+            f"there is no runtime {runtime!r}, which is a task: set RUNTIME to 'transformers', "
+            f'and RUNTIME_OPTIONS to {{"task": "{task}"}}.'
+        )
+    near = meant(runtime, BUILT_IN, OTHER_RUNTIMES)
+    if near == "ultralytics" and artifact and artifact.endswith(".onnx"):
+        near = "yolo"
     raise LookupError(
-        f"there is no runtime {runtime!r}{suggestion(runtime, BUILT_IN)}; "
+        f"there is no runtime {runtime!r}{f' (did you mean {near!r}?)' if near else ''}; "
         f"a runtime is one of {_listed(BUILT_IN)}, or the dotted path of a class or function."
     )
+
+
+def mistaken(artifact: str | os.PathLike[str], dotted: str) -> str:
+    """What is wrong with an artifact, so far as its first bytes tell; nothing for most.
+
+    Args:
+        artifact: on this disk.
+        dotted: the path of the runtime that is to load it.
+    """
+    name = next((name for name, path in BUILT_IN.items() if path == dotted), "")
+    return recognition.mistaken(artifact, name, BUILT_IN)
 
 
 def code_of_user(dotted: str, options: Mapping[str, Any]) -> str | None:

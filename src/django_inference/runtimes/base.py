@@ -9,7 +9,7 @@ processes that must stay small.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django_inference.exceptions import InvalidInput
@@ -32,6 +32,7 @@ class BaseRuntime(ABC):
         runs_code: suffixes of formats that run code when they are loaded: refused unless
             the predictor is `TRUSTED` or its `SHA256` is pinned.
         code_options: options that name code of the user's by its dotted path.
+        choices: the values that an option takes, where these are a few words.
         needs_artifact: `MODEL` must be given.
         can_share_weights: it can keep its weights in memory that all replicas share.
         share_weights: it is asked to; set before `load`, and never where it cannot.
@@ -41,6 +42,7 @@ class BaseRuntime(ABC):
             `load`; "auto" leaves it to shapes and names.
         device: where the model runs, such as `cpu` or `cuda:0`; set by `load`.
         framework: name and version of what runs it, such as `torch 2.13.0`; set by `load`.
+        warnings: sentences that the status shows; set by `load`.
     """
 
     requires: ClassVar[tuple[str, ...]] = ()
@@ -48,6 +50,7 @@ class BaseRuntime(ABC):
     suffixes: ClassVar[tuple[str, ...]] = ()
     runs_code: ClassVar[tuple[str, ...]] = ()
     code_options: ClassVar[tuple[str, ...]] = ()
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     needs_artifact: ClassVar[bool] = False
     can_share_weights: ClassVar[bool] = False
 
@@ -55,6 +58,7 @@ class BaseRuntime(ABC):
     batch_axis: BatchAxis = "auto"
     device: str = ""
     framework: str = ""
+    warnings: tuple[str, ...] = ()
 
     def load(self, artifact: Artifact | None) -> None:
         """Make the model ready to run. Called once, before anything else.

@@ -6,7 +6,9 @@ XGBoost, LightGBM and many others write such classes. Nothing here imports any o
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -67,3 +69,30 @@ def framework_of(estimator: Any) -> str:
 
 def _package(each: Any) -> str:
     return type(each).__module__.partition(".")[0]
+
+
+@contextmanager
+def version_warnings() -> Iterator[list[str]]:
+    """Collect, as sentences, what scikit-learn warns of where it did not save an estimator itself.
+
+    Other warnings are passed on.
+    """
+    found: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", message="Trying to unpickle estimator")
+        yield found
+    by_versions: dict[tuple[str, str], list[str]] = {}
+    for each in caught:
+        said: Any = each.message
+        if not hasattr(said, "original_sklearn_version"):
+            warnings.warn_explicit(said, each.category, each.filename, each.lineno)
+            continue
+        versions = str(said.original_sklearn_version), str(said.current_sklearn_version)
+        names = by_versions.setdefault(versions, [])
+        if said.estimator_name not in names:
+            names.append(said.estimator_name)
+    for (saved, loaded), names in by_versions.items():
+        found.append(
+            f"saved with scikit-learn {saved}, loaded with {loaded}, which may answer "
+            f"differently ({', '.join(names)}): install scikit-learn=={saved}, or save it again."
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django_inference.runtimes.loading import model_file
@@ -31,7 +31,7 @@ def graph_file(artifact: Artifact, suffixes: tuple[str, ...]) -> Path:
         last = _LAST.search((folder / _LIST_OF_CHECKPOINTS).read_text())
         if last is not None:
             # It may name the folder of the machine that the model was trained on.
-            return folder / f"{PurePath(last[1]).name}.meta"
+            return folder / f"{last[1].rpartition('/')[2]}.meta"
     return model_file(artifact, suffixes)
 
 

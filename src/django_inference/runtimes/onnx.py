@@ -149,10 +149,11 @@ def _dimensions(nodes: Sequence[Any]) -> dict[str, Sequence[int | str | None]]:
 def _spec(node: Any, batch_axis: int | None) -> TensorSpec:
     element = _ELEMENT.fullmatch(node.type)
     if element is None or element[1].startswith(_NOT_IN_NUMPY):
+        is_of_maps = node.type.startswith("seq(map(")
+        remedy = "; a classifier of scikit-learn is best exported with zipmap=False"
         raise ValueError(
             f"{node.name!r} is a {node.type}, which is no tensor that numpy knows. For an "
-            "output, the option `outputs` can leave it out; a classifier of scikit-learn "
-            "is best exported with zipmap=False."
+            f"output, the option `outputs` can leave it out{remedy if is_of_maps else ''}."
         )
     shape = tuple(axis if isinstance(axis, int) and axis >= 0 else -1 for axis in node.shape)
     return TensorSpec(node.name, _DTYPES.get(element[1], element[1]), shape, batch_axis)

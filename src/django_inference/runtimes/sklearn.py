@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django_inference.exceptions import InvalidInput
 from django_inference.runtimes.base import TensorRuntime
-from django_inference.runtimes.estimators import framework_of, set_threads
+from django_inference.runtimes.estimators import framework_of, set_threads, version_warnings
 from django_inference.runtimes.features import Features
 from django_inference.runtimes.loading import model_file, required, usable_cores
 from django_inference.tensors import Signature, TensorSpec
@@ -80,7 +80,9 @@ class SklearnRuntime(TensorRuntime):
         artifact = required(artifact)
         file = model_file(artifact, self.suffixes)
         read = self._read_skops if file.suffix == ".skops" else self._read_pickle
-        estimator = read(file, trusted=artifact.trusted)
+        with version_warnings() as found:
+            estimator = read(file, trusted=artifact.trusted)
+        self.warnings = tuple(found)
         self._call = self._bound(file, estimator)
         self._set_threads(estimator)
         self.device, self.framework = "cpu", framework_of(estimator)
@@ -90,6 +92,10 @@ class SklearnRuntime(TensorRuntime):
             raise ValueError(f"{file} holds a {type(estimator).__name__}: {error}") from error
         if self._features.inputs is not None:
             self.signature = Signature(self._features.inputs, self._outputs(self._features.inputs))
+
+    def preprocess(self, item: Any) -> Any:
+        """Take a text alone as `x`, for a pipeline that begins with text."""
+        return {"x": item} if isinstance(item, str) else item
 
     def predict(self, inputs: Tensors) -> Tensors:
         """Call the estimator once."""

@@ -137,13 +137,14 @@ class TensorFlow1Runtime(TensorRuntime):
             folder = str(file.parent)
             meta_graph = v1.saved_model.load(self._session, tags, folder, clear_devices=True)
             return self._by_signature(meta_graph)
-        if file.suffix == ".meta":
+        # The prefix of a checkpoint may be empty, and `.meta` alone has no suffix.
+        if file.name.endswith(".meta"):
             meta_graph = parsed(v1.MetaGraphDef(), file)
             clean(meta_graph.graph_def)
             saver = v1.train.import_meta_graph(meta_graph)
             # A graph without variables has nothing to restore.
             if saver is not None:
-                saver.restore(self._session, str(file.with_suffix("")))
+                saver.restore(self._session, str(file).removesuffix(".meta"))
             self._session.run(v1.tables_initializer())
             return self._by_signature(meta_graph)
         if file.suffix in _KERAS:

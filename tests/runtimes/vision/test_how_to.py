@@ -30,11 +30,16 @@ def run(tmp_path: Path, falls_onnx: Path, settings: Settings) -> Iterator[Run]:
     """Runs the block that contains a text; what it and those before it have named."""
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "best.onnx").symlink_to(falls_onnx)
-    names: dict[str, Any] = {"__name__": "example"}
+    names: dict[str, Any] = {
+        "__name__": "example",
+        "BASE_DIR": tmp_path,
+        "INSTALLED_APPS": [],
+        "MIDDLEWARE": [],
+    }
 
     def block(containing: str) -> dict[str, Any]:
         (found,) = [block for block in BLOCKS if containing in block]
-        exec(compile(found.replace("/srv/site", str(tmp_path)), PAGE.name, "exec"), names)
+        exec(compile(found, PAGE.name, "exec"), names)
         return names
 
     settings.MIDDLEWARE = []

@@ -5,20 +5,25 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from typing import IO, Any, cast
 
 import msgspec
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import (
+    BaseCommand,
+    CommandError,
+    CommandParser,
+    SystemCheckError,
+)
 from rich.console import Console
 
 from django_inference.conf import InvalidPredictor, host_settings
 from django_inference.exceptions import InferenceError
 from django_inference.handle import Predictor
-from django_inference.management.inputs import read_input
-from django_inference.management.progress import watch
+from django_inference.management.inputs import read_question
+from django_inference.management.loading import Selection, load, not_ready
 from django_inference.management.pushing import add_push, push_model
 from django_inference.management.quantizing import add_quantize, quantize_model
+from django_inference.management.table_files import is_table, predict_table, writer
 from django_inference.management.tables import host_line, status_table
 from django_inference.plain import to_plain
 from django_inference.registry import predictors
@@ -52,14 +57,27 @@ class Command(BaseCommand):
         add_quantize(actions.add_parser("quantize", help="make a model smaller, if it stays right"))
         predict = actions.add_parser("predict", help="predict from a file, print JSON")
         predict.add_argument("alias")
-        predict.add_argument("--input", required=True, help=".json, .npy, .npz, - or any file")
+        predict.add_argument(
+            "--input", required=True, help=".csv, .jsonl, .json, .npy, .npz, - or any file"
+        )
+        predict.add_argument("--output", help=".csv or .jsonl: where the answers to a table go")
         predict.add_argument("--timeout", type=float, default=None, help="seconds to wait")
+
+    def check(self, *args: Any, **options: Any) -> None:
+        """Show what the system checks find; one predictor's mistake does not stop the others."""
+        try:
+            super().check(*args, **options)
+        except SystemCheckError as error:
+            self.stderr.write(str(error), self.style.NOTICE)
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
         """Run the sub-command."""
         try:
             if action == "predict":
-                self._predict(predictors[options["alias"]], options["input"], options["timeout"])
+                self._predict(
+                    predictors[options["alias"]],
+                    *(options["input"], options["output"], options["timeout"]),
+                )
                 return
             if action == "push":
                 push_model(self._console(), options)
@@ -67,47 +85,42 @@ class Command(BaseCommand):
             if action == "quantize":
                 quantize_model(self._console(), options)
                 return
-            chosen = [predictors[alias] for alias in options["aliases"] or predictors]
+            selection = Selection(options["aliases"])
             if action == "status":
-                self._status(chosen, options["format"])
+                self._status(selection, options["format"])
             elif action == "unload":
-                for predictor in chosen:
-                    predictor.unload()
+                selection.each(selection.predictors, Predictor.unload)
             else:
-                self._load(chosen, action, options)
+                timeout = None if options["no_wait"] else options["timeout"]
+                statuses = load(self._console(), selection, action, timeout)
+                if statuses:
+                    self._print(statuses, "table")
+                selection.finish(not_ready(statuses))
+            selection.finish()
         except (InferenceError, InvalidPredictor, LookupError) as error:
             raise CommandError(str(error)) from error
 
-    def _status(self, chosen: list[Predictor], form: str) -> None:
-        statuses = [predictor.status() for predictor in chosen]
-        self._print(statuses, form)
+    def _status(self, selection: Selection, form: str) -> None:
+        statuses = [predictor.status() for predictor in selection.predictors]
+        if statuses or not selection.errors:
+            self._print(statuses, form)
+        selection.finish()
         if any(status.state is not State.READY for status in statuses):
             sys.exit(1)
 
-    def _load(self, chosen: list[Predictor], action: str, options: dict[str, Any]) -> None:
-        began = time.time()
-        ask_for = "preload" if action == "load" else action
-        for predictor in chosen:
-            getattr(predictor, ask_for)()
-        if options["no_wait"]:
+    def _predict(
+        self, predictor: Predictor, name: str, output: str | None, timeout: float | None
+    ) -> None:
+        if is_table(name):
+            with writer(output, self.stdout.write) as write:
+                rows = predict_table(predictor, name, write, timeout=timeout)
+            if output is not None:
+                self.stdout.write(f"{rows} rows predicted, written to {output}")
             return
-
-        def ask() -> list[Status]:
-            return [predictor.status() for predictor in chosen]
-
-        statuses = watch(self._console(), ask, options["timeout"])
-        self._print(statuses, "table")
-        failed = [
-            status.alias
-            for status in statuses
-            if status.state is not State.READY or (status.error and status.error.at >= began)
-        ]
-        if failed:
-            raise CommandError(f"not ready: {', '.join(failed)}")
-
-    def _predict(self, predictor: Predictor, name: str, timeout: float | None) -> None:
-        result = predictor.predict(read_input(name), timeout=timeout)
-        self.stdout.write(json.dumps(to_plain(result), indent=2, ensure_ascii=False))
+        if output is not None:
+            raise CommandError("--output is for tables: an input of .csv, .tsv or .jsonl.")
+        answer = read_question(name).ask(predictor, timeout)
+        self.stdout.write(json.dumps(to_plain(answer), indent=2, ensure_ascii=False))
 
     def _print(self, statuses: list[Status], form: str) -> None:
         if form == "json":

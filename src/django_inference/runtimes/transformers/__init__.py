@@ -15,7 +15,7 @@ from django_inference.runtimes.torch_options import device_of, dtype_of
 from django_inference.runtimes.transformers.embeddings import Embedder
 from django_inference.runtimes.transformers.folder import check_weights, config_of
 from django_inference.runtimes.transformers.items import checker, plain
-from django_inference.runtimes.transformers.tasks import TEXTS, task_of
+from django_inference.runtimes.transformers.tasks import LIBRARY_NAMES, TASKS, TEXTS, task_of
 
 if TYPE_CHECKING:
     from django_inference.artifacts import Artifact
@@ -57,6 +57,7 @@ class TransformersRuntime(Runtime):
         *("tokenizer_config.json", "preprocessor_config.json", "processor_config.json"),
     )
     needs_artifact: ClassVar[bool] = True
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"task": (*TASKS, *LIBRARY_NAMES)}
 
     def __init__(
         self,

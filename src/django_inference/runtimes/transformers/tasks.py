@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from django_inference.runtimes.names import OTHER_TASKS, meant
 from django_inference.runtimes.transformers.folder import config_of
-from django_inference.words import suggestion
 
 #: The tasks whose items are texts; for each, the lists of the library that tell which models
 #: are for it. The same for pictures and for sounds.
@@ -31,6 +31,8 @@ SOUNDS = {
     "automatic-speech-recognition": ("CTC", "SPEECH_SEQ_2_SEQ"),
 }
 TASKS: dict[str, tuple[str, ...]] = {**TEXTS, **PICTURES, **SOUNDS}
+#: Other names that the library has for some of them.
+LIBRARY_NAMES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
 
 
 def task_of(folder: Path, wanted: str | None) -> str:
@@ -41,9 +43,12 @@ def task_of(folder: Path, wanted: str | None) -> str:
     """
     known = f"It knows {', '.join(TASKS)}; for another one, write a runtime of your own."
     if wanted is not None:
-        if wanted not in TASKS:
-            raise ValueError(f"there is no task {wanted!r}{suggestion(wanted, TASKS)}. {known}")
-        return wanted
+        task = LIBRARY_NAMES.get(wanted, wanted)
+        if task not in TASKS:
+            near = meant(wanted, TASKS, OTHER_TASKS)
+            hint = f" (did you mean {near!r}?)" if near else ""
+            raise ValueError(f"there is no task {wanted!r}{hint}. {known}")
+        return task
     config = config_of(folder)
     architectures = config.get("architectures") or ["no architecture"]
     found = [task for task, lists in TASKS.items() if _is_for(lists, config, architectures[0])]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from django_inference.engine.sending import check_answer
 from django_inference.engine.warmup import Runs, outcome
 from django_inference.exceptions import InferenceError
 
@@ -23,6 +24,7 @@ def check_golden(runner: Runs) -> None:
 
     Raises:
         GoldenMismatch: an answer differs by more than its tolerance; the message shows both.
+        PredictionFailed: an answer could not be sent to a caller.
     """
     every = runner.spec.golden
     for number, golden in enumerate(every, 1):
@@ -31,6 +33,7 @@ def check_golden(runner: Runs) -> None:
         place = f"golden answer {number} of {len(every)}"
         if isinstance(answer, InferenceError):
             raise GoldenMismatch(f"{place}: {answer.message}")
+        check_answer(answer, runner.spec.alias)
         if not is_batch:
             answer = answer[0]
         if not is_close(answer, golden.expected, golden.tolerance):

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from django_inference.engine.batching import Request
+from django_inference.engine.sending import check_answer
 from django_inference.exceptions import InferenceError
 from django_inference.runtimes.base import BaseRuntime
 from django_inference.specs import ModelSpec
@@ -31,7 +32,8 @@ def warm_up(runner: Runs, runtime: BaseRuntime) -> None:
     """Predict the runtime's own example, or zeros where the signature says enough.
 
     Raises:
-        InferenceError: the runtime's own example failed. Zeros may fail: nobody promised
+        InferenceError: the runtime's own example failed, or an answer is one that no caller
+            could be sent. Zeros may fail: nobody promised
             that the model takes them, so that is logged and forgotten.
     """
     example = runtime.warmup()
@@ -39,12 +41,15 @@ def warm_up(runner: Runs, runtime: BaseRuntime) -> None:
         answer = outcome(runner, [example])
         if isinstance(answer, InferenceError):
             raise answer
+        check_answer(answer, runner.spec.alias)
         return
     zeros = _zeros(runner.signature)
     if zeros is not None:
         answer = outcome(runner, zeros)
         if isinstance(answer, InferenceError):
             logger.warning("warm-up with zeros failed alias=%s: %s", runner.spec.alias, answer)
+        else:
+            check_answer(answer, runner.spec.alias)
 
 
 class _Trial(Request):

@@ -28,6 +28,7 @@ from django_inference.host.turns import Turns
 from django_inference.packing import digest_of
 from django_inference.specs import NORMAL, HostSettings, ModelSpec
 from django_inference.tensors import Signature
+from django_inference.values import reason
 
 #: Calls of the tasks of one event loop that are under way at the most, unless a batch
 #: takes more: each has a connection of its own. As many streams are open at the most.
@@ -146,7 +147,7 @@ class ModelClient:
                 # An array of another library may raise anything.
                 routing.give_back(channel)
                 raise InvalidInput(
-                    f"the input cannot be sent: {error}", alias=self._alias
+                    f"the input cannot be sent: {reason(error)}", alias=self._alias
                 ) from error
             try:
                 reply: Reply = yield Exchange(channel, frame, deadline)

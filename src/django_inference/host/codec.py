@@ -30,16 +30,9 @@ from django_inference.host.protocol import (
     ProtocolError,
     Reply,
 )
-from django_inference.packing import (
-    OBJECTS,
-    TENSOR,
-    array_of_objects,
-    dtype_named,
-    is_plain,
-    length_of,
-    simplified,
-)
+from django_inference.packing import dtype_named, length_of
 from django_inference.specs import PRIORITIES
+from django_inference.values import OBJECTS, TENSOR, array_of_objects, is_plain, simplified
 
 #: Set in a frame's length when the body is `offset, length` of where it lies in the arena.
 SPILLED = 1 << 31
@@ -224,8 +217,6 @@ class Codec:
         self._check_received()
 
     def _encode_other(self, value: Any) -> Any:
-        if isinstance(value, np.ndarray):
-            return self._encode_array(value)
         simple = simplified(value)
         return self._encode_array(simple) if isinstance(simple, np.ndarray) else simple
 

@@ -18,6 +18,7 @@ from django_inference.engine.waiting import Waiting
 from django_inference.engine.warmup import warm_up
 from django_inference.exceptions import InferenceError, Overloaded, PredictionTimeout
 from django_inference.metrics import StatisticsPage
+from django_inference.nested import serving
 from django_inference.runtimes.base import BaseRuntime
 from django_inference.specs import ErrorReport, ModelSpec, printable
 from django_inference.tensors import Signature
@@ -79,7 +80,8 @@ class Runner:
             artifact.verify()
         self._runtime = runtimes.create(spec.runtime, spec.runtime_options)
         self._runtime.share_weights = spec.options.share_weights and self._runtime.can_share_weights
-        self._runtime.load(artifact)
+        with serving(spec.alias):
+            self._runtime.load(artifact)
         self._model = model_of(self._runtime, spec.options.max_batch_size)
         self.streams = Streams(self._runtime, self._page, self._report)
         self.signature = self._model.signature
@@ -143,7 +145,8 @@ class Runner:
             self._refuse(request)
             return
         try:
-            parts = (self.streams if is_stream else self._model).units(request)
+            with serving(self.spec.alias, [request]):
+                parts = (self.streams if is_stream else self._model).units(request)
         except Offender as offender:
             self._fail(request, offender.__cause__ or offender, offender.index)
             return
@@ -210,9 +213,10 @@ class Runner:
             rows += unit.rows
         page.run_begins(now)
         try:
-            if isinstance(batch[0].inputs, Stream):
-                return [self.streams.next(batch[0].inputs)]
-            return self._model.call(batch, rows)
+            with serving(self.spec.alias, [unit.request for unit in batch]):
+                if isinstance(batch[0].inputs, Stream):
+                    return [self.streams.next(batch[0].inputs)]
+                return self._model.call(batch, rows)
         finally:
             page.run_ends(rows, monotonic() - now)
 
@@ -224,7 +228,8 @@ class Runner:
             return
         if isinstance(request.payload, list):
             try:
-                result = self._model.result(result)
+                with serving(self.spec.alias, [request]):
+                    result = self._model.result(result)
             except OF_THE_MODEL as error:
                 self._fail(request, error, unit.index)
                 return

@@ -18,6 +18,7 @@ from django_inference.engine.sending import unsendable
 from django_inference.engine.streams import OVER, Stream
 from django_inference.exceptions import ModelLoadFailed, ModelNotReady
 from django_inference.metrics import StatisticsPage
+from django_inference.nested import outer
 from django_inference.specs import ErrorReport, ModelSpec, Progress, State
 from django_inference.values import travelled
 
@@ -28,7 +29,7 @@ class FutureRequest(Request):
     __slots__ = ("_alias", "future")
 
     def __init__(self, alias: str, payload: Any, deadline: float, priority: int) -> None:
-        super().__init__(payload, deadline, time.monotonic(), priority=priority)
+        super().__init__(payload, deadline, time.monotonic(), False, priority, outer().chain)
         self._alias = alias
         self.future: Future[Any] = Future()
 

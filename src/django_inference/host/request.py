@@ -18,7 +18,9 @@ class HostRequest(Request):
     __slots__ = ("_connection",)
 
     def __init__(self, connection: Connection, call: Call) -> None:
-        super().__init__(call.payload, call.deadline, call.sent_at, call.alone, call.priority)
+        super().__init__(
+            *(call.payload, call.deadline, call.sent_at, call.alone, call.priority, call.chain)
+        )
         self._connection = connection
 
     @property

@@ -107,7 +107,11 @@ def as_array(name: str, value: Any) -> np.ndarray[Any, Any]:
         InvalidInput: their lengths differ.
     """
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
+        if array.dtype.kind not in "SU" or isinstance(value, np.ndarray):
+            return array
+        # Such an array has no zeros at the end of a text, and turns the 1 in ["a", 1] into one.
+        return np.array(value, dtype=object)
     except ValueError as error:
         raise InvalidInput(f"the input {name!r} is not an array: {error}") from error
 

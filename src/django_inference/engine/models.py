@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from django_inference.engine.batching import Request, Unit
+from django_inference.engine.dtypes import Dtypes
 from django_inference.engine.failures import OF_THE_MODEL
 from django_inference.engine.fitting import Fitting, as_array
 from django_inference.exceptions import InvalidInput
@@ -102,7 +103,8 @@ class TensorModel:
     """Named tensors in and out, joined along axis 0 where their shapes allow."""
 
     def __init__(self, runtime: TensorRuntime, max_rows: int) -> None:
-        self.signature = runtime.signature
+        self._dtypes = Dtypes(runtime.signature)
+        self.signature = self._dtypes.signature
         exported_for = self.signature.batch_size if self.signature is not None else -1
         self.max_rows = exported_for if exported_for > 0 else max_rows
         # An artifact that was exported for a fixed batch takes no other.
@@ -132,7 +134,7 @@ class TensorModel:
         inputs = batch[0].inputs if len(batch) == 1 else _joined([unit.inputs for unit in batch])
         if rows < self._least_rows:
             inputs = _padded(inputs, self._least_rows - rows)
-        outputs = self._runtime.predict(inputs)
+        outputs = self._dtypes.taken(self._runtime.predict(self._dtypes.given(inputs)))
         for name, output in outputs.items():
             if len(output) != max(rows, self._least_rows):
                 raise ValueError(f"the output {name!r} has {len(output)} rows for {rows} inputs.")

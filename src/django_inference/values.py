@@ -18,6 +18,8 @@ import msgspec
 import numpy as np
 from msgspec.msgpack import Ext
 
+from django_inference.pixels import pixels_of
+
 #: Codes of the msgpack extensions.
 TENSOR, OBJECTS = 1, 2
 #: Kinds of dtype whose arrays are plain memory.
@@ -104,6 +106,9 @@ def simplified(value: Any) -> Any:
     torch, pandas = sys.modules.get("torch"), sys.modules.get("pandas")
     if torch is not None and isinstance(value, torch.Tensor):
         return _tensor(value)
+    pil = sys.modules.get("PIL.Image")
+    if pil is not None and isinstance(value, pil.Image):
+        return pixels_of(value)
     if pandas is not None and (value is pandas.NA or value is pandas.NaT):
         return None
     if isinstance(value, datetime.datetime | datetime.timedelta):

@@ -318,7 +318,7 @@ def _call(item: Any) -> Any:
         case {"call": alias, "item": inner, **how}:
             if "sleep" in how:
                 inner = {"sleep": how["sleep"]}
-            priority = how.get("priority_of_next") or "normal"
+            priority: Any = how.get("priority_of_next") or "normal"
             if how.get("asynchronous"):
                 return async_to_sync(predictors[alias].apredict_one)(inner)
             return predictors[alias].predict_one(inner, timeout=60.0, priority=priority)

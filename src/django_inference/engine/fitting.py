@@ -110,10 +110,12 @@ def as_array(name: str, value: Any) -> np.ndarray[Any, Any]:
         array = np.asarray(value)
         if array.dtype.kind not in "SU" or isinstance(value, np.ndarray):
             return array
-        # Such an array has no zeros at the end of a text, and turns the 1 in ["a", 1] into one.
-        return np.array(value, dtype=object)
+        objects = np.array(value, dtype=object)
     except ValueError as error:
         raise InvalidInput(f"the input {name!r} is not an array: {error}") from error
+    # Such an array has no zeros at the end of a text, and turns the 1 in ["a", 1] into one.
+    is_exact = len(set(map(type, objects.flat))) == 1
+    return array if is_exact and bool((array == objects).all()) else objects
 
 
 def _matches(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:

@@ -153,7 +153,8 @@ class Codec:
 
     def _call(self, body: bytes | bytearray | memoryview) -> Call:
         deadline, sent_at, alone, priority, kind, start = CALL_HEAD.unpack_from(body)
-        behind, chain = CALL_HEAD.size, ()
+        behind = CALL_HEAD.size
+        chain: tuple[str, ...] = ()
         if kind & NESTED:
             kind ^= NESTED
             (length,) = CHAIN_HEAD.unpack_from(body, behind)

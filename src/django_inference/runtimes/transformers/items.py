@@ -46,8 +46,6 @@ class _Pictures:
         self._reader = PictureReader(max_pixels=MAX_PIXELS)
 
     def __call__(self, item: Any) -> Any:
-        from transformers.image_transforms import to_pil_image
-
         picture = self._reader.read(item)
         if len(picture) in _CHANNELS:
             # Whatever its type, the processors would take the first axis for the colours.
@@ -55,6 +53,8 @@ class _Pictures:
                 f"a picture that is {len(picture)} pixels high is not taken: the model would take "
                 "its rows for its colours."
             )
+        from transformers.image_transforms import to_pil_image
+
         return to_pil_image(picture)
 
 

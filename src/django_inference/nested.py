@@ -6,9 +6,8 @@ than they have left, is as urgent as they are, and never goes to a model that wa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterable
+from contextvars import ContextVar, Token
 from typing import Any, NamedTuple, Protocol
 
 from django_inference.exceptions import PredictionFailed
@@ -40,26 +39,40 @@ _NOTHING = Outer()
 _outer: ContextVar[Outer] = ContextVar("django_inference.nested", default=_NOTHING)
 
 
-@contextmanager
-def serving(alias: str, calls: Iterable[Served] = ()) -> Iterator[None]:
+class serving:  # noqa: N801 - as a context manager of the standard library
     """Around what a model's own code does for calls.
+
+    A class, since each batch passes here: a generator takes several times as long.
 
     Args:
         alias: of the predictor.
         calls: that it serves; none while it is being loaded.
     """
-    chain: dict[str, None] = {}
-    deadline, priority = float("inf"), None
-    for call in calls:
-        chain.update(dict.fromkeys(call.chain))
-        deadline = min(deadline, call.deadline)
-        priority = call.priority if priority is None else min(priority, call.priority)
-    chain[alias] = None
-    token = _outer.set(Outer(tuple(chain), deadline, priority))
-    try:
-        yield
-    finally:
-        _outer.reset(token)
+
+    __slots__ = ("_outer", "_token")
+
+    _token: Token[Outer]
+
+    def __init__(self, alias: str, calls: Iterable[Served] = ()) -> None:
+        chain: dict[str, None] = {}
+        deadline = float("inf")
+        priority: int | None = None
+        for call in calls:
+            if call.chain:
+                chain.update(dict.fromkeys(call.chain))
+            if call.deadline < deadline:
+                deadline = call.deadline
+            if priority is None or call.priority < priority:
+                priority = call.priority
+        self._outer = Outer((*chain, alias), deadline, priority)
+
+    def __enter__(self) -> None:
+        """Calls belong to it from here."""
+        self._token = _outer.set(self._outer)
+
+    def __exit__(self, *error: object) -> None:
+        """What was served before is served again."""
+        _outer.reset(self._token)
 
 
 def outer() -> Outer:

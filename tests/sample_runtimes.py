@@ -277,3 +277,62 @@ def names_of_models(items: list[str]) -> list[list[str]]:
         [model._meta.label_lower for model in apps.get_app_config(app).get_models()]
         for app in items
     ]
+
+
+class Calls(Runtime):
+    """Has the predictor that an item names predict the item in it; echoes any other.
+
+    Args:
+        backend: of all the models.
+        runtime_dir: of their host.
+    """
+
+    def __init__(self, *, backend: str, runtime_dir: str) -> None:
+        self._declared = nested_models(backend, runtime_dir)
+        self._host = {"RUNTIME_DIR": runtime_dir}
+
+    def load(self, artifact: Artifact | None) -> None:
+        from django.conf import settings
+
+        # In a worker, the settings of the tests are as they are in the file.
+        if not settings.INFERENCE:
+            settings.INFERENCE, settings.INFERENCE_HOST = self._declared, self._host
+
+    def predict(self, items: list[Any]) -> list[Any]:
+        return [_call(item) for item in items]
+
+
+def nested_models(backend: str, runtime_dir: str) -> dict[str, Any]:
+    """`a`, `b` and `c`, which call each other, and `told`, which says what it knows of it."""
+    shared = {"BACKEND": backend, "OPTIONS": {"timeout": 60.0}}
+    options = {"backend": backend, "runtime_dir": runtime_dir}
+    caller = {"RUNTIME": "tests.sample_runtimes.Calls", "RUNTIME_OPTIONS": options, **shared}
+    told = {"RUNTIME": "tests.sample_runtimes.tells", **shared}
+    return {"a": caller, "b": caller, "c": caller, "told": told}
+
+
+def _call(item: Any) -> Any:
+    from asgiref.sync import async_to_sync
+
+    from django_inference import predictors
+
+    match item:
+        case {"call": alias, "item": inner, **how}:
+            if "sleep" in how:
+                inner = {"sleep": how["sleep"]}
+            priority: Any = how.get("priority_of_next") or "normal"
+            if how.get("asynchronous"):
+                return async_to_sync(predictors[alias].apredict_one)(inner)
+            return predictors[alias].predict_one(inner, timeout=60.0, priority=priority)
+    return item
+
+
+def tells(items: list[Any]) -> list[Any]:
+    """The chain that a model belongs to, the seconds it has left, and its priority."""
+    from django_inference.nested import outer
+
+    served = outer()
+    for item in items:
+        if isinstance(item, dict):
+            time.sleep(item["sleep"])
+    return [(served.chain, served.deadline - time.monotonic(), served.priority) for _ in items]

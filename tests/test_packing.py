@@ -14,7 +14,8 @@ from django.utils.safestring import mark_safe
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_inference.packing import OBJECTS, TENSOR, digest_of, pack, unpack
+from django_inference.packing import digest_of, pack, unpack
+from django_inference.values import OBJECTS, TENSOR
 from tests.host.test_codec import payloads, same
 
 

@@ -16,12 +16,7 @@ import msgspec
 import numpy as np
 from msgspec.msgpack import Ext
 
-#: Codes of the msgpack extensions.
-TENSOR, OBJECTS = 1, 2
-#: Kinds of dtype whose arrays are plain memory.
-PLAIN_KINDS = "biufcSUmM"
-
-Array = np.ndarray[Any, Any]
+from django_inference.values import OBJECTS, TENSOR, Array, array_of_objects, is_plain, simplified
 
 #: As numpy writes them. It reads much else, some of it as Python.
 _DTYPE = re.compile(r"[<>|][biufcSUmM][1-9][0-9]{0,8}(\[[0-9A-Za-z]{1,20}\])?")
@@ -66,41 +61,6 @@ def digest_of(payload: Any) -> str:
     return hashlib.blake2b(encoded, digest_size=16).hexdigest()
 
 
-def simplified(value: Any) -> Any:
-    """An array, or a plain value, for what msgspec does not know.
-
-    Raises:
-        TypeError: it is neither.
-    """
-    if isinstance(value, np.generic):
-        return value.item()
-    # Django's SafeString, for one: msgspec takes the types themselves only.
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, bytes):
-        return bytes.__bytes__(value)
-    if isinstance(value, int):
-        return int.__int__(value)
-    if isinstance(value, float):
-        return float.__float__(value)
-    if hasattr(value, "__array__"):
-        return np.asarray(value)
-    raise TypeError(f"a value of type {type(value).__name__} cannot be sent to the model")
-
-
-def is_plain(dtype: np.dtype[Any]) -> bool:
-    """Whether arrays of it are plain memory; else their objects are what travels.
-
-    Raises:
-        TypeError: neither can travel.
-    """
-    if dtype.kind in PLAIN_KINDS and dtype.itemsize:
-        return True
-    if dtype.kind not in "OTSU":
-        raise TypeError(f"an array of {dtype.name} values cannot be sent to the model")
-    return False
-
-
 @lru_cache(maxsize=256)
 def dtype_named(name: str) -> np.dtype[Any]:
     """The dtype that `dtype.str` says.
@@ -128,19 +88,10 @@ def length_of(shape: tuple[int, ...]) -> int:
     return length
 
 
-def array_of_objects(values: list[Any]) -> Array:
-    """An array with one axis. `np.array()` would look into nested lists for further axes."""
-    array = np.empty(len(values), dtype=object)
-    for index, value in enumerate(values):
-        array[index] = value
-    return array
-
-
 def _pack_other(value: Any) -> Any:
+    value = simplified(value)
     if not isinstance(value, np.ndarray):
-        value = simplified(value)
-        if not isinstance(value, np.ndarray):
-            return value
+        return value
     if not is_plain(value.dtype):
         return Ext(OBJECTS, _encoder.encode((value.shape, value.ravel().tolist())))
     head = _heads.encode((value.dtype.str, value.shape))
@@ -166,12 +117,11 @@ def _unpack_extension(code: int, data: memoryview) -> Any:
 
 
 def _digest_other(value: Any) -> Any:
-    if not hasattr(value, "__array__"):
-        return simplified(value)
-    array = np.asarray(value)
+    # Scalars of numpy keep their dtypes here.
+    array = simplified(np.asarray(value) if isinstance(value, np.generic) else value)
+    if not isinstance(array, np.ndarray):
+        return array
     if not is_plain(array.dtype):
-        if not array.shape:
-            raise TypeError(f"a value of type {type(value).__name__}")
         return Ext(OBJECTS, _digester.encode((array.shape, array.ravel().tolist())))
     content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     # Each array by a digest of its own, so that a long one is not copied.

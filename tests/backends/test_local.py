@@ -432,3 +432,16 @@ def test_after_a_fork_the_child_loads_a_model_of_its_own(tmp_path: Path) -> None
     )
     loads = [line.split()[1] for line in journal.read_text().splitlines() if "loaded" in line]
     assert len(loads) == len(set(loads)) == 2
+
+
+def test_a_model_whose_answers_cannot_be_sent_is_failed(declare: Declare) -> None:
+    predictor = declare(
+        hooks={"predict": lambda items: [object() for _ in items]},
+        GOLDEN=[(1, 2)],
+    )
+    predictor.preload()
+    with pytest.raises(Exception, match="cannot be sent"):
+        predictor.predict_one(1)
+    status = predictor.status()
+    assert status.state is State.FAILED
+    assert "cannot be sent" in status.error.message  # type: ignore[union-attr]

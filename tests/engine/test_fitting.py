@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from django_inference.engine.fitting import Fitting
+from django_inference.engine.fitting import Fitting, as_array
 from django_inference.exceptions import InvalidInput
 from django_inference.tensors import Signature, TensorSpec
 from django_inference.words import dtype_said
@@ -227,3 +227,11 @@ def test_arrays_of_other_libraries_are_taken() -> None:
 
 def test_a_float_too_large_for_the_model_becomes_infinite_without_a_warning() -> None:
     assert one("float32").fit([1e300])["x"].tolist() == [float("inf")]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["a\0", "b"], [b"a\0", b"\0"], ["a", 1], ["a", None], ["a", float("inf")], [["a\0"], ["b"]]],
+)
+def test_texts_keep_their_zeros_and_other_values_their_types(given: Any) -> None:
+    assert as_array("x", given).tolist() == given

@@ -384,7 +384,7 @@ def test_an_open_stream_outlives_the_unloading_of_its_model() -> None:
     thread.end(given_up)
     eventually(lambda: thread.page.streams == 1)
     assert order == []
-    assert ask(thread, stream) == ("a", 6)
+    assert ask(thread, stream) == ["a", 6]
     thread.end(stream)
     eventually(lambda: order == ["closed"])
     assert counting.closed == 2

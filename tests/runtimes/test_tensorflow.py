@@ -15,7 +15,9 @@ from django_inference.artifacts import Artifact
 from django_inference.exceptions import InvalidInput
 from django_inference.runtimes.onnx import OnnxRuntime
 from django_inference.runtimes.tensorflow import TensorFlowRuntime
+from django_inference.specs import ModelSpec
 from django_inference.tensors import Signature, TensorSpec
+from tests.engine.engines import Engine
 
 pytestmark = [
     pytest.mark.heavy,
@@ -462,3 +464,29 @@ except ValueError as error:
     outputs = runtime.predict({"a": two, "b": two})
     assert outputs["sum"].tolist() == [[4, 4]] * 3
     assert outputs["thrice"].tolist() == [[6, 6]] * 3
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e5m2", "float8_e4m3fn"])
+@pytest.mark.parametrize(
+    "runtime", ["tensorflow.TensorFlowRuntime", "tensorflow1.TensorFlow1Runtime"]
+)
+def test_types_beyond_numpys_own_are_float32_to_callers(
+    tf: Any, tmp_path: Path, dtype: str, runtime: str
+) -> None:
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], dtype, name="x")])
+    def double(x: Any) -> Any:
+        return {"y": tf.cast(tf.cast(x, tf.float32) * 2, dtype)}
+
+    module.double = double
+    tf.saved_model.save(module, str(tmp_path), signatures=double)
+    engine = Engine(
+        ModelSpec(alias="m", runtime=f"django_inference.runtimes.{runtime}", artifact=str(tmp_path))
+    )
+    engine.runner.load()
+    assert engine.runner.signature == Signature(
+        (TensorSpec("x", "float32", (-1, 2)),), (TensorSpec("y", "float32", (-1, 2)),)
+    )
+    (answer,) = engine.run({"x": [[1, 0.5]]})
+    assert (answer["y"].dtype, answer["y"].tolist()) == (np.float32, [[2, 1]])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 import msgspec
 from django.core.checks import CheckMessage
 
+from django_inference import nested
 from django_inference.backends import streaming
 from django_inference.conf import PredictorSettings, parse_options
 from django_inference.exceptions import InvalidInput
@@ -235,9 +236,13 @@ class BaseBackend(ABC):
         return streaming.aiterate(chunks, partial(self.deadline, timeout))
 
     def deadline(self, timeout: float | None) -> float:
-        """The `time.monotonic()` at which a call that begins now has to end."""
+        """The `time.monotonic()` at which a call that begins now has to end.
+
+        Raises:
+            PredictionFailed: it is made from inside of a run that waits for this model.
+        """
         seconds = self.options.timeout if timeout is None else timeout
-        return time.monotonic() + min(seconds, LONGEST_TIMEOUT)
+        return nested.bounded(self.alias, time.monotonic() + min(seconds, LONGEST_TIMEOUT))
 
     @cached_property
     def _declared(self) -> str:
@@ -246,7 +251,7 @@ class BaseBackend(ABC):
 
     def _urgency(self, priority: str) -> int:
         try:
-            return PRIORITIES.index(priority)
+            return nested.urgency(PRIORITIES.index(priority), NORMAL)
         except ValueError:
             raise InvalidInput(
                 f"priority is one of {', '.join(PRIORITIES)}, not {priority!r}.", alias=self.alias

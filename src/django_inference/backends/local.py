@@ -24,7 +24,12 @@ from django_inference.backends.models import model_spec
 from django_inference.backends.streaming import Chunks
 from django_inference.conf import PredictorSettings, examine_host
 from django_inference.engine.lifecycle import Backoff
-from django_inference.exceptions import InferenceError, ModelNotReady, PredictionTimeout
+from django_inference.exceptions import (
+    InferenceError,
+    InvalidInput,
+    ModelNotReady,
+    PredictionTimeout,
+)
 from django_inference.specs import NORMAL, ReplicaStatus, State, Status
 from django_inference.tensors import Signature
 
@@ -62,12 +67,12 @@ class LocalBackend(BaseBackend):
 
     def call(self, payload: Any, deadline: float, priority: int = NORMAL) -> Any:
         """Predict on the model's thread and wait."""
-        _, future = self.put(payload, deadline, priority)
+        _, future = self.put(self.sent(payload), deadline, priority)
         return self.wait(future, deadline)
 
     async def acall(self, payload: Any, deadline: float, priority: int = NORMAL) -> Any:
         """Predict on the model's thread without holding the event loop."""
-        _, future = self.put(payload, deadline, priority)
+        _, future = self.put(self.sent(payload), deadline, priority)
         return await self.await_(future, deadline)
 
     def chunks(self, item: Any, priority: int = NORMAL) -> Chunks:
@@ -150,6 +155,23 @@ class LocalBackend(BaseBackend):
         """Drop the model."""
         super().close()
         self.unload()
+
+    def sent(self, payload: Any) -> Any:
+        """What the model gets of a payload: the same as in another process.
+
+        Raises:
+            InvalidInput: it could not be sent to another process.
+        """
+        # Not at the top: it needs numpy.
+        from django_inference.values import reason, travelled
+
+        try:
+            return travelled(payload)
+        except Exception as error:
+            # An array of another library may raise anything.
+            raise InvalidInput(
+                f"the input cannot be sent: {reason(error)}", alias=self.alias
+            ) from error
 
     def put(self, payload: Any, deadline: float, priority: int) -> tuple[ModelThread, Future[Any]]:
         """Have a payload predicted; say by whom."""

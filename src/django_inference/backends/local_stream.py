@@ -18,6 +18,9 @@ class Holder(Protocol):
 
     alias: str
 
+    def sent(self, payload: Any) -> Any:
+        """What the model gets of a payload."""
+
     def put(self, payload: Any, deadline: float, priority: int) -> tuple[ModelThread, Future[Any]]:
         """Have a payload predicted; say by whom."""
 
@@ -67,6 +70,7 @@ class LocalStream:
         thread = self._thread
         if thread is None:
             self._pid = os.getpid()
+            self._stream.item = self._holder.sent(self._stream.item)
             self._thread, future = self._holder.put(self._stream, deadline, self._priority)
             return future
         if self._pid != os.getpid():

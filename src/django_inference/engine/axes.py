@@ -43,7 +43,9 @@ class Axes:
     def length(self, name: str, tensor: np.ndarray[Any, Any]) -> int | None:
         """How many rows a tensor has; None where it has no batch axis."""
         axis = self._known.get(name, self._default)
-        return None if axis is None or tensor.ndim <= axis else tensor.shape[axis]
+        # A runtime may return lists for arrays.
+        shape = np.shape(tensor)
+        return None if axis is None or len(shape) <= axis else shape[axis]
 
     def learn(self, name: str, axis: int | None) -> None:
         """Correct the axis of one tensor."""

@@ -19,9 +19,19 @@ class Request(ABC):
         sent_at: `time.monotonic()` when the caller sent it.
         alone: never share a batch; set on what was in the batch of a worker that died.
         priority: index of `specs.PRIORITIES`; what is more urgent is run first.
+        chain: aliases of the predictors whose runs wait for the answer.
     """
 
-    __slots__ = ("alone", "deadline", "payload", "priority", "results", "sent_at", "waiting")
+    __slots__ = (
+        "alone",
+        "chain",
+        "deadline",
+        "payload",
+        "priority",
+        "results",
+        "sent_at",
+        "waiting",
+    )
 
     def __init__(
         self,
@@ -30,12 +40,14 @@ class Request(ABC):
         sent_at: float,
         alone: bool = False,
         priority: int = NORMAL,
+        chain: tuple[str, ...] = (),
     ) -> None:
         self.payload = payload
         self.deadline = deadline
         self.sent_at = sent_at
         self.alone = alone
         self.priority = priority
+        self.chain = chain
         self.results: list[Any] = []
         #: Units that have no result yet; negative once the request has been answered.
         self.waiting = 0

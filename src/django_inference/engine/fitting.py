@@ -122,13 +122,19 @@ def as_array(name: str, value: Any) -> np.ndarray[Any, Any]:
         InvalidInput: their lengths differ.
     """
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
+        if array.dtype.kind not in "SU" or isinstance(value, np.ndarray):
+            return array
+        objects = np.array(value, dtype=object)
     except ValueError as error:
         if "inhomogeneous" not in str(error):
             raise InvalidInput(f"the input {name!r} cannot be read as an array: {error}") from error
         raise InvalidInput(
             f"the input {name!r} has lists of different lengths, or lists beside other values."
         ) from error
+    # Such an array has no zeros at the end of a text, and turns the 1 in ["a", 1] into one.
+    is_exact = len(set(map(type, objects.flat))) == 1
+    return array if is_exact and bool((array == objects).all()) else objects
 
 
 def shapes(tensors: Tensors) -> str:

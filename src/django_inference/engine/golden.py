@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from django_inference.engine.sending import check_answer
 from django_inference.engine.warmup import Runs, outcome
 from django_inference.exceptions import InferenceError
 
@@ -31,6 +32,7 @@ def check_golden(runner: Runs, every: Sequence[Golden], whence: str = "") -> Non
 
     Raises:
         GoldenMismatch: an answer differs by more than its tolerance; the message shows both.
+        PredictionFailed: an answer could not be sent to a caller.
     """
     for number, golden in enumerate(every, 1):
         is_batch = isinstance(golden.input, dict | list)
@@ -38,6 +40,7 @@ def check_golden(runner: Runs, every: Sequence[Golden], whence: str = "") -> Non
         place = f"golden answer {number} of {len(every)}{whence}"
         if isinstance(answer, InferenceError):
             raise GoldenMismatch(f"{place}: {answer.message}")
+        check_answer(answer, runner.spec.alias)
         if not is_batch:
             answer = answer[0]
         if not is_close(answer, golden.expected, golden.tolerance):

@@ -22,6 +22,7 @@ from django_inference.engine.streams import Stream, Streams
 from django_inference.engine.waiting import Waiting
 from django_inference.engine.warmup import warm_up
 from django_inference.metrics import StatisticsPage
+from django_inference.nested import serving
 from django_inference.runtimes.base import BaseRuntime
 from django_inference.specs import ErrorReport, ModelSpec, printable
 from django_inference.tensors import Signature
@@ -93,13 +94,16 @@ class Runner:
         travelling = travelling_golden(artifact, spec)
         self._runtime = runtimes.create(spec.runtime, spec.runtime_options)
         self._runtime.share_weights = spec.options.share_weights and self._runtime.can_share_weights
-        self._runtime.load(artifact)
+        with serving(spec.alias):
+            self._runtime.load(artifact)
         self._model = model_of(self._runtime, spec.options.max_batch_size)
         self.proof = Proof(spec.alias, spec.options, self._model.may_join, self._on_batching)
         self.streams = Streams(self._runtime, self._page, self._report)
         self.signature = self._model.signature
         self._waiting = Waiting(self._model.max_rows)
-        self._runs = Runs(self._model, self._call, self.proof, self._answers, self._waiting)
+        self._runs = Runs(
+            spec.alias, self._model, self._call, self.proof, self._answers, self._waiting
+        )
         if spec.options.warmup:
             self._on_stage("warming up")
             warm_up(self, self._runtime)
@@ -171,11 +175,12 @@ class Runner:
             self._answers.refuse(request, len(self._waiting))
             return
         try:
-            parts = (
-                self.streams.units(request)
-                if is_stream
-                else self._model.units(request, self._may_cut)
-            )
+            with serving(self.spec.alias, [request]):
+                parts = (
+                    self.streams.units(request)
+                    if is_stream
+                    else self._model.units(request, self._may_cut)
+                )
         except Offender as offender:
             self._answers.fail(request, offender.__cause__ or offender, offender.index)
             return
@@ -215,9 +220,10 @@ class Runner:
         began = monotonic()
         page.run_begins(began)
         try:
-            if isinstance(batch[0].inputs, Stream):
-                return [self.streams.next(batch[0].inputs)]
-            return self._model.call(batch, rows, with_zeros)
+            with serving(self.spec.alias, [unit.request for unit in batch]):
+                if isinstance(batch[0].inputs, Stream):
+                    return [self.streams.next(batch[0].inputs)]
+                return self._model.call(batch, rows, with_zeros)
         finally:
             page.run_ends(rows, monotonic() - began)
 

@@ -13,6 +13,7 @@ from django_inference.engine.proof import TRIAL, Proof
 from django_inference.engine.streams import Stream
 from django_inference.engine.trials import Call, are_different, compare, kept
 from django_inference.engine.waiting import Waiting
+from django_inference.nested import serving
 
 
 class Runs:
@@ -21,6 +22,7 @@ class Runs:
     Halves of a batch that raised are run again, until the offender is alone.
 
     Args:
+        alias: of the predictor.
         model: loaded.
         call: runs a batch.
         proof: decides whether units share a run.
@@ -29,8 +31,9 @@ class Runs:
     """
 
     def __init__(
-        self, model: Model, call: Call, proof: Proof, answers: Answers, waiting: Waiting
+        self, alias: str, model: Model, call: Call, proof: Proof, answers: Answers, waiting: Waiting
     ) -> None:
+        self._alias = alias
         self._model = model
         self._call = call
         self._proof = proof
@@ -90,8 +93,10 @@ class Runs:
             if not self._wanted([unit]):
                 continue
             unit.request.begins(1)
+            # A runtime may write into its inputs, which are run a second time.
+            first = Unit(unit.request, unit.index, kept(unit.inputs), unit.rows, unit.key)
             try:
-                (output,) = self._call([unit])
+                (output,) = self._call([first])
             except OF_THE_MODEL as error:
                 self._answers.fail(unit.request, error, unit.index)
             else:
@@ -120,7 +125,8 @@ class Runs:
             return
         try:
             if isinstance(request.payload, list):
-                result = self._model.result(result)
+                with serving(self._alias, [request]):
+                    result = self._model.result(result)
             request.results[unit.index] = result
             request.waiting -= 1
             if request.waiting == 0 and not isinstance(request.payload, Stream):

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from django_inference.engine.axes import Axes, cut, join, pad, take, with_axes
 from django_inference.engine.batching import Request, Unit
+from django_inference.engine.dtypes import Dtypes
 from django_inference.engine.failures import OF_THE_MODEL
 from django_inference.engine.fitting import Fitting, shapes
 from django_inference.engine.models import Indivisible, prepared, wrong_size
@@ -30,9 +32,10 @@ class TensorModel:
 
     def __init__(self, runtime: TensorRuntime, max_rows: int) -> None:
         option = runtime.batch_axis
-        self.signature = None
-        if runtime.signature is not None:
-            self.signature = with_axes(runtime.signature, option)
+        self._dtypes = Dtypes(runtime.signature)
+        self.signature = self._dtypes.signature
+        if self.signature is not None:
+            self.signature = with_axes(self.signature, option)
         # An artifact that was exported for a fixed batch takes no other.
         exported_for = self.signature.batch_size if self.signature is not None else -1
         self.fixed_rows = max(exported_for, 0)
@@ -78,7 +81,7 @@ class TensorModel:
     def call(self, batch: list[Unit], rows: int, with_zeros: bool = False) -> list[Any]:
         """One call of the runtime, on the joined tensors."""
         if isinstance(batch[0].inputs, Addressed):
-            return [self._runtime.predict_as(*batch[0].inputs)]
+            return [self._dtypes.taken(self._runtime.predict_as(*batch[0].inputs))]
         axes = self._fitting.axes
         inputs = batch[0].inputs if len(batch) == 1 else join([unit.inputs for unit in batch], axes)
         missing = self.fixed_rows - rows
@@ -102,7 +105,7 @@ class TensorModel:
             axis = self._output_axes.of(name)
             at = axis or 0
             has_rows = all(
-                output[name].ndim > at and output[name].shape[at] == unit.rows
+                np.shape(output[name])[at : at + 1] == (unit.rows,)
                 for unit, output in zip(units, outputs, strict=True)
             )
             if axis is not None and not has_rows:
@@ -135,7 +138,7 @@ class TensorModel:
             rows = self._output_axes.length(name, tensor)
             if rows == 1:
                 axis = self._output_axes.of(name) or 0
-                tensor = tensor[(slice(None),) * axis + (0, ...)]
+                tensor = np.asarray(tensor)[(slice(None),) * axis + (0, ...)]
             elif rows is not None:
                 # From now on, so that one row of it is not taken for the item's.
                 self._output_axes.learn(name, None)
@@ -161,7 +164,7 @@ class TensorModel:
 
     def _predicted(self, inputs: Tensors, batch: list[Unit]) -> Tensors:
         try:
-            return self._runtime.predict(inputs)
+            return self._dtypes.taken(self._runtime.predict(self._dtypes.given(inputs)))
         except OF_THE_MODEL as error:
             if len(self._fitting.lengths(inputs)) < 2 or isinstance(error, InvalidInput):
                 raise
@@ -177,7 +180,7 @@ class TensorModel:
                 self._output_axes.length(name, output) != rows
             ):
                 raise Indivisible(
-                    f"the output {name!r} has the shape {list(output.shape)} for {rows} rows"
+                    f"the output {name!r} has the shape {list(np.shape(output))} for {rows} rows"
                 )
 
     def _unit(self, request: Request, index: int, tensors: Tensors) -> Unit:

@@ -14,19 +14,23 @@ from django_inference.engine.failures import OF_THE_MODEL
 from django_inference.engine.lifecycle import Backoff, version_of
 from django_inference.engine.locating import Locating
 from django_inference.engine.runner import Runner
-from django_inference.engine.streams import Stream
+from django_inference.engine.sending import unsendable
+from django_inference.engine.streams import OVER, Stream
 from django_inference.exceptions import ModelLoadFailed, ModelNotReady
 from django_inference.metrics import StatisticsPage
+from django_inference.nested import outer
 from django_inference.specs import ErrorReport, ModelSpec, Progress, State
+from django_inference.values import travelled
 
 
 class FutureRequest(Request):
     """A request whose answer is awaited in the same process."""
 
-    __slots__ = ("future",)
+    __slots__ = ("_alias", "future")
 
-    def __init__(self, payload: Any, deadline: float, priority: int) -> None:
-        super().__init__(payload, deadline, time.monotonic(), priority=priority)
+    def __init__(self, alias: str, payload: Any, deadline: float, priority: int) -> None:
+        super().__init__(payload, deadline, time.monotonic(), False, priority, outer().chain)
+        self._alias = alias
         self.future: Future[Any] = Future()
 
     @property
@@ -42,8 +46,12 @@ class FutureRequest(Request):
         if self.future.set_running_or_notify_cancel():
             if isinstance(outcome, Exception):
                 self.future.set_exception(outcome)
-            else:
-                self.future.set_result(outcome)
+                return
+            try:
+                self.future.set_result(outcome if outcome is OVER else travelled(outcome))
+            except Exception as error:
+                # Whatever the model has returned: an array of another library may raise anything.
+                self.future.set_exception(unsendable(error, self._alias))
 
 
 class ModelThread:
@@ -99,7 +107,7 @@ class ModelThread:
                 raise self.failure()
             if self.state is State.DRAINING and not is_under_way:
                 raise ModelNotReady("is being unloaded.", alias=self._spec.alias, retry_after=1.0)
-            request = FutureRequest(payload, deadline, priority)
+            request = FutureRequest(self._spec.alias, payload, deadline, priority)
             self._queue.put(request)
         return request.future
 

@@ -13,6 +13,7 @@ from django_inference.host.arena import Arena
 from django_inference.host.codec import SPILLED, UNLIMITED, Codec
 from django_inference.host.control import connect
 from django_inference.host.protocol import LENGTH, MAX_FRAME, PREDICT, Call, Reply
+from django_inference.nested import outer
 
 #: Seconds that one wait of the system lasts at the most.
 LONGEST_WAIT = 1e6
@@ -57,7 +58,13 @@ class Channel:
         return self._codec.arena.mark
 
     def encode(
-        self, payload: Any, deadline: float, *, priority: int, alone: bool, kind: int = PREDICT
+        self,
+        payload: Any,
+        deadline: float,
+        *,
+        priority: int,
+        alone: bool,
+        kind: int = PREDICT,
     ) -> bytes:
         """Put a call into the arena and return its frame.
 
@@ -67,7 +74,8 @@ class Channel:
             ValueError: it is longer than `max_request_bytes`.
         """
         self._codec.arena.mark = 0
-        return self._codec.encode(Call(deadline, time.monotonic(), alone, priority, payload, kind))
+        call = Call(deadline, time.monotonic(), alone, priority, payload, kind, outer().chain)
+        return self._codec.encode(call)
 
     def exchange(self, frame: bytes, deadline: float) -> Reply:
         """Send a call and wait for its reply.

@@ -28,6 +28,7 @@ from django_inference.host.turns import Turns
 from django_inference.packing import digest_of
 from django_inference.specs import NORMAL, HostSettings, ModelSpec
 from django_inference.tensors import Signature
+from django_inference.values import reason
 
 #: Calls of the tasks of one event loop that are under way at the most, unless a batch
 #: takes more: each has a connection of its own. As many streams are open at the most.
@@ -145,9 +146,9 @@ class ModelClient:
             except Exception as error:
                 # An array of another library may raise anything.
                 routing.give_back(channel)
-                is_text = isinstance(error, UnicodeEncodeError)
-                why = "a text in it is not Unicode: half a surrogate pair." if is_text else error
-                raise InvalidInput(f"the input cannot be sent: {why}", alias=self._alias) from error
+                raise InvalidInput(
+                    f"the input cannot be sent: {reason(error)}", alias=self._alias
+                ) from error
             try:
                 reply: Reply = yield Exchange(channel, frame, deadline)
             except TimeoutError:

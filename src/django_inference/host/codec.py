@@ -30,24 +30,20 @@ from django_inference.host.protocol import (
     ProtocolError,
     Reply,
 )
-from django_inference.packing import (
-    OBJECTS,
-    TENSOR,
-    array_of_objects,
-    dtype_named,
-    is_plain,
-    length_of,
-    simplified,
-)
+from django_inference.packing import dtype_named, length_of
 from django_inference.specs import PRIORITIES
+from django_inference.values import OBJECTS, TENSOR, array_of_objects, is_plain, simplified
 
 #: Set in a frame's length when the body is `offset, length` of where it lies in the arena.
 SPILLED = 1 << 31
 _PLACE = struct.Struct(">QQ")
 
 #: Of a call: deadline, sent_at, alone, priority, kind, and where in the arena it and its reply
-#: may begin. Of a reply: whether a payload follows, a failure, or nothing.
+#: may begin. Behind it, where the kind has the bit `NESTED`, the length and the names of its
+#: chain. Of a reply: whether a payload follows, a failure, or nothing.
 CALL_HEAD = struct.Struct(">dd?BBQ")
+CHAIN_HEAD = struct.Struct(">H")
+NESTED = 0x80
 _ANSWERED, _FAILED, _OVER = b"\0", b"\1", b"\2"
 _IS_OVER = Reply(None, None, is_over=True)
 
@@ -56,6 +52,7 @@ UNLIMITED = sys.maxsize
 _encode_failure = msgspec.msgpack.Encoder().encode
 _decode_failure = msgspec.msgpack.Decoder(Failure).decode
 _encode_place = msgspec.msgpack.Encoder().encode
+_decode_chain = msgspec.msgpack.Decoder(tuple[str, ...]).decode
 _decode_tensor = msgspec.msgpack.Decoder(tuple[str, tuple[int, ...], int]).decode
 
 
@@ -110,15 +107,7 @@ class Codec:
             self._end = self._loans.free_from()
         self._start, self._limit = self._end, self._max_sent
         if isinstance(message, Call):
-            head = CALL_HEAD.pack(
-                message.deadline,
-                message.sent_at,
-                message.alone,
-                message.priority,
-                message.kind,
-                self._start,
-            )
-            body = head + self._encode_payload(message.payload)
+            body = self._encode_head(message) + self._encode_payload(message.payload)
         elif message.is_over:
             body = _OVER
         elif message.failure is None:
@@ -164,12 +153,19 @@ class Codec:
 
     def _call(self, body: bytes | bytearray | memoryview) -> Call:
         deadline, sent_at, alone, priority, kind, start = CALL_HEAD.unpack_from(body)
+        behind = CALL_HEAD.size
+        chain: tuple[str, ...] = ()
+        if kind & NESTED:
+            kind ^= NESTED
+            (length,) = CHAIN_HEAD.unpack_from(body, behind)
+            behind += CHAIN_HEAD.size + length
+            chain = _decode_chain(body[behind - length : behind])
         if priority >= len(PRIORITIES) or kind > NEXT:
             raise ValueError(f"there is no priority {priority} or no kind {kind} of call")
         self._begin(start)
         self._copies = kind == OPEN
-        payload = self._payload(body[CALL_HEAD.size :])
-        return Call(deadline, sent_at, alone, priority, payload, kind)
+        payload = self._payload(body[behind:])
+        return Call(deadline, sent_at, alone, priority, payload, kind, chain)
 
     def _reply(self, body: bytes | bytearray | memoryview) -> Reply:
         kind = body[0]
@@ -178,6 +174,15 @@ class Codec:
         if kind == _OVER[0]:
             return _IS_OVER
         return Reply(_decode_failure(body[1:]), None)
+
+    def _encode_head(self, call: Call) -> bytes:
+        kind, chain = call.kind, b""
+        if call.chain:
+            kind |= NESTED
+            names = _encode_place(call.chain)
+            chain = CHAIN_HEAD.pack(len(names)) + names
+        head = (call.deadline, call.sent_at, call.alone, call.priority, kind, self._start)
+        return CALL_HEAD.pack(*head) + chain
 
     def _encode_payload(self, payload: Any) -> bytes:
         layout, start = self._sent, self._start
@@ -224,8 +229,6 @@ class Codec:
         self._check_received()
 
     def _encode_other(self, value: Any) -> Any:
-        if isinstance(value, np.ndarray):
-            return self._encode_array(value)
         simple = simplified(value)
         return self._encode_array(simple) if isinstance(simple, np.ndarray) else simple
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import asyncio
 
 #: Processes that speak different versions never meet: it is part of the socket's path.
-VERSION = 3
+VERSION = 4
 
 #: Longest frame. What is longer goes through the arena; a longer claim is a broken peer.
 MAX_FRAME = 1 << 16
@@ -257,7 +257,10 @@ PREDICT, OPEN, NEXT = range(3)
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One question. Times are `time.monotonic()`, which the processes of a machine share."""
+    """One question. Times are `time.monotonic()`, which the processes of a machine share.
+
+    Its chain are the aliases of the predictors whose runs wait for the answer.
+    """
 
     deadline: float
     sent_at: float
@@ -265,6 +268,7 @@ class Call(msgspec.Struct, frozen=True):
     priority: int
     payload: Any
     kind: int = PREDICT
+    chain: tuple[str, ...] = ()
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):

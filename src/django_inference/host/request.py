@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django_inference.engine.batching import Request
+from django_inference.engine.sending import unsendable
 from django_inference.engine.streams import OVER
-from django_inference.exceptions import InferenceError, PredictionFailed
+from django_inference.exceptions import InferenceError
 from django_inference.host.connection import Connection
 from django_inference.host.protocol import Call, Failure, Reply
-from django_inference.specs import one_line
 
 
 class HostRequest(Request):
@@ -18,7 +18,9 @@ class HostRequest(Request):
     __slots__ = ("_connection",)
 
     def __init__(self, connection: Connection, call: Call) -> None:
-        super().__init__(call.payload, call.deadline, call.sent_at, call.alone, call.priority)
+        super().__init__(
+            *(call.payload, call.deadline, call.sent_at, call.alone, call.priority, call.chain)
+        )
         self._connection = connection
 
     @property
@@ -45,5 +47,4 @@ class HostRequest(Request):
         except Exception as error:
             # Whatever the model has returned: an array of another library may raise anything.
             self._connection.end_stream()
-            failure = PredictionFailed(f"the result cannot be sent: {one_line(error)}")
-            self._connection.reply(Reply(Failure.of(failure), None))
+            self._connection.reply(Reply(Failure.of(unsendable(error)), None))

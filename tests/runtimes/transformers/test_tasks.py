@@ -183,6 +183,14 @@ def test_pictures_of_any_size(viewer: TransformersRuntime) -> None:
         assert sum(each["score"] for each in answer) == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.parametrize("height", [1, 3])
+def test_rows_are_not_taken_for_colours(viewer: TransformersRuntime, height: int) -> None:
+    picture = np.zeros((height, 40, 3), np.uint8)
+    with pytest.raises(InvalidInput, match=f"{height} pixels high"):
+        viewer.preprocess(picture)
+    assert viewer.preprocess(picture.transpose(1, 0, 2)).size == (height, 40)
+
+
 @pytest.mark.parametrize("item", ["http://127.0.0.1:1/x.png", "/etc/passwd", "x.png", 5, b"no"])
 def test_no_name_of_a_picture_is_looked_up(viewer: TransformersRuntime, item: Any) -> None:
     with pytest.raises(InvalidInput):

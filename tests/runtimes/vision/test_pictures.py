@@ -83,6 +83,51 @@ def test_sixteen_bits_lose_the_lower_eight(reader: PictureReader) -> None:
     assert reader.read(file(deep))[..., 1].tolist() == [[0, 0x12], [0x80, 0xFF]]
 
 
+def test_twelve_bits_are_read_as_twelve(reader: PictureReader) -> None:
+    assert reader.read(tiff([0, 0x123, 0xFFF], bits=12))[0, :, 0].tolist() == [0, 0x12, 0xFF]
+
+
+def test_white_may_be_zero(reader: PictureReader) -> None:
+    values = [0, 0x1234, 0xFFFF]
+    assert reader.read(tiff(values, white=0))[0, :, 0].tolist() == [0xFF, 0xFF - 0x12, 0]
+    assert reader.read(tiff(values, white=1))[0, :, 0].tolist() == [0, 0x12, 0xFF]
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint32, np.float32, np.int16])
+def test_what_has_no_range_is_refused(reader: PictureReader, dtype: Any) -> None:
+    deep = Image.fromarray(np.array([[0, 1], [100, 255]]).astype(np.float32))
+    deep = deep if dtype is np.float32 else deep.convert("I")
+    for item in (deep, file(deep, "TIFF"), tiff([0, 100, 255], dtype=dtype)):
+        with pytest.raises(InvalidInput, match="floats|32 bits|none of these"):
+            reader.read(item)
+
+
+@pytest.mark.parametrize("mode", ["1", "LA", "PA", "RGBX"])
+def test_every_other_mode_is_read(reader: PictureReader, mode: str) -> None:
+    grey = Image.new("L", (2, 2), 255).convert("LA" if mode == "PA" else mode)
+    assert (reader.read(grey.convert(mode)) == 255).all()
+
+
+def tiff(values: list[int], *, bits: int = 16, white: int = 1, dtype: Any = np.uint16) -> bytes:
+    """A file of one row, without Pillow, which writes few of the kinds that it reads."""
+    size = np.dtype(dtype).itemsize
+    if bits == 12:
+        number = 0
+        for value in values:
+            number = number << 12 | value
+        length = -(-12 * len(values) // 8)
+        data = (number << (8 * length - 12 * len(values))).to_bytes(length, "big")
+    else:
+        bits, data = 8 * size, np.array(values, dtype).astype(f"<{dtype().dtype.str[1:]}").tobytes()
+    kind = {"u": 1, "i": 2, "f": 3}[np.dtype(dtype).kind]
+    entries = [
+        *((256, len(values)), (257, 1), (258, bits), (259, 1), (262, white)),
+        *((273, 8 + 2 + 12 * 10 + 4), (277, 1), (278, 1), (279, len(data)), (339, kind)),
+    ]
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + table + bytes(4) + data
+
+
 def test_a_picture_is_turned_as_the_camera_was_held(reader: PictureReader) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # its right side is up

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MOST_BYTES, FRAME = 4, 8
 #: Of a picture; what a file of a few kilobytes claims to hold may fill the memory.
 MAX_PIXELS = 50_000_000
+#: Lengths of an axis that the library takes for that of the colours.
+_CHANNELS = (1, 3)
 
 _TEXT_OR_CHAT = (
     "a text is wanted, or a chat: a list of messages, each with the texts `role` and `content`"
@@ -44,9 +46,16 @@ class _Pictures:
         self._reader = PictureReader(max_pixels=MAX_PIXELS)
 
     def __call__(self, item: Any) -> Any:
+        picture = self._reader.read(item)
+        if len(picture) in _CHANNELS:
+            # Whatever its type, the processors would take the first axis for the colours.
+            raise InvalidInput(
+                f"a picture that is {len(picture)} pixels high is not taken: the model would take "
+                "its rows for its colours."
+            )
         from transformers.image_transforms import to_pil_image
 
-        return to_pil_image(self._reader.read(item))
+        return to_pil_image(picture)
 
 
 def _sound(item: Any) -> Any:

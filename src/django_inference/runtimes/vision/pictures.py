@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django_inference.exceptions import InvalidInput
+from django_inference.pixels import pixels_of, unreadable
 from django_inference.runtimes.vision.addresses import AllowedAddresses
 
 if TYPE_CHECKING:
@@ -91,29 +92,13 @@ class PictureReader:
             raise
         except Exception as error:
             # Decoders raise whatever a broken file leads them to.
-            raise _unreadable(error) from error
+            raise unreadable(error) from error
         return self._upright(image)
 
     def _upright(self, image: Any) -> Picture:
-        """The pixels, turned as the camera was held."""
-        import numpy as np
-        from PIL import ImageOps
-
         if image.width * image.height > self._max_pixels:
             raise self._too_large(f"it has {image.width} x {image.height}")
-        try:
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I;16"):
-                # Pillow would cut off all that is brighter than 255.
-                return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
-            if "transparency" in image.info:
-                # Without this step, Pillow warns of palettes.
-                image = image.convert("RGBA")
-            return np.asarray(image.convert("RGB"))
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise _unreadable(error) from error
+        return pixels_of(image)
 
     def _too_large(self, found: str) -> InvalidInput:
         return InvalidInput(
@@ -159,7 +144,3 @@ def _checked(array: Any) -> Picture:
         given = f"an array {array.dtype.name} {list(array.shape)}"
         raise InvalidInput(f"{_EXPECTED}; given: {given}.")
     return array  # type: ignore[no-any-return]
-
-
-def _unreadable(error: Exception) -> InvalidInput:
-    return InvalidInput(f"the picture cannot be read: {type(error).__name__}: {error}.")

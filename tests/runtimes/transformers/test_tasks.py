@@ -13,6 +13,8 @@ import pytest
 
 from django_inference.exceptions import InvalidInput
 from django_inference.runtimes.transformers import TransformersRuntime
+from django_inference.specs import ModelSpec
+from tests.engine.engines import Engine
 from tests.runtimes.transformers.conftest import Load, bert
 
 pytestmark = pytest.mark.heavy
@@ -197,11 +199,11 @@ def test_no_name_of_a_picture_is_looked_up(viewer: TransformersRuntime, item: An
         viewer.preprocess(item)
 
 
-@pytest.fixture(scope="module")
-def listener(load: Load, untrained: Untrained, transformers: Any) -> TransformersRuntime:
-    folder = untrained(
+def ears(untrained: Untrained, transformers: Any, norm: str) -> Path:
+    """A model of sounds. Only with a norm by layer it knows what has been filled up."""
+    return untrained(
         "Wav2Vec2ForSequenceClassification",
-        transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True),
+        transformers.Wav2Vec2FeatureExtractor(return_attention_mask=norm == "layer"),
         hidden_size=32,
         num_hidden_layers=1,
         num_attention_heads=2,
@@ -211,11 +213,35 @@ def listener(load: Load, untrained: Untrained, transformers: Any) -> Transformer
         conv_kernel=(10, 8),
         num_conv_pos_embeddings=16,
         num_conv_pos_embedding_groups=2,
-        feat_extract_norm="layer",
+        feat_extract_norm=norm,
         num_labels=2,
         classifier_proj_size=8,
     )
-    return load(folder)
+
+
+@pytest.fixture(scope="module")
+def listener(load: Load, untrained: Untrained, transformers: Any) -> TransformersRuntime:
+    return load(ears(untrained, transformers, "layer"))
+
+
+@pytest.mark.parametrize(("norm", "is_batched"), [("layer", True), ("group", False)])
+def test_a_sound_is_heard_beside_a_longer_one_as_alone(
+    untrained: Untrained, transformers: Any, norm: str, is_batched: bool
+) -> None:
+    folder = ears(untrained, transformers, norm)
+    path = "django_inference.runtimes.transformers.TransformersRuntime"
+    engine = Engine(ModelSpec(alias="m", runtime=path, artifact=str(folder)))
+    engine.runner.load()
+    assert engine.runner.proof.status.startswith("proven at load" if is_batched else "not batched")
+    rng = np.random.default_rng(1)
+    sounds = [rng.standard_normal(1_000 * n).astype(np.float32) for n in range(2, 10)]
+    alone = [engine.run([sound])[0][0] for sound in sounds]
+    for _ in range(4):
+        (together,) = engine.run(sounds)
+        for one, other in zip(alone, together, strict=True):
+            scores = [{each["label"]: each["score"] for each in answer} for answer in (one, other)]
+            assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+    assert (engine.runner.proof.status == "proven") is is_batched
 
 
 def test_sounds(listener: TransformersRuntime) -> None:

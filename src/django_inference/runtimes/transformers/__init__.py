@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +14,7 @@ from django_inference.runtimes.pulled import Hand, pulled
 from django_inference.runtimes.torch_options import device_of, dtype_of
 from django_inference.runtimes.transformers.embeddings import Embedder
 from django_inference.runtimes.transformers.folder import check_weights, config_of
-from django_inference.runtimes.transformers.items import checker, plain
+from django_inference.runtimes.transformers.items import checker, examples, plain
 from django_inference.runtimes.transformers.tasks import LIBRARY_NAMES, TASKS, TEXTS, task_of
 
 if TYPE_CHECKING:
@@ -149,6 +149,12 @@ class TransformersRuntime(Runtime):
         elif self._task in TEXTS and self._task != "fill-mask":
             return "a"
         return None
+
+    def examples(self) -> Sequence[Any]:
+        """Return items of different lengths, which are padded to one length in a shared run."""
+        if self._task is None or self._pipeline.model.can_generate():
+            return ()
+        return examples(self._task)
 
     def close(self) -> None:
         """Free the model, and what it took of a GPU."""

@@ -41,6 +41,21 @@ def checker(task: str, pipeline: Any, options: Mapping[str, Any]) -> Callable[[A
     return _Texts(task, pipeline, may_be_long="truncation" in options)
 
 
+def examples(task: str) -> list[Any]:
+    """Return two items of different lengths to try a model with; none where there are no such."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    if task in PICTURES:
+        return [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((64, 64), (96, 64))]
+    if task in SOUNDS:
+        return [rng.standard_normal(count).astype(np.float32) for count in (4_000, 16_000)]
+    # What is to be filled in has to be marked, and what is generated differs by chance.
+    if task in ("fill-mask", "text-generation"):
+        return []
+    return ["one", "another one, which has more words than the first"]
+
+
 class _Pictures:
     def __init__(self) -> None:
         self._reader = PictureReader(max_pixels=MAX_PIXELS)

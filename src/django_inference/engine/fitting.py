@@ -62,6 +62,12 @@ class Fitting:
             tensors[spec.name] = value
         return tensors
 
+    def fit_one(self, row: Any) -> Tensors:
+        """As `fit`, for one row without the batch axis."""
+        if isinstance(row, dict):
+            return self.fit({name: as_array(name, value)[None] for name, value in row.items()})
+        return self.fit(as_array("item", row)[None])
+
     def rows(self, tensors: Tensors) -> int:
         """The length of axis 0, which all the tensors share.
 
@@ -125,6 +131,13 @@ def _cast(
     if dtype is None:
         if value.dtype.kind not in "OSUT":
             raise _wrong_type(value, spec)
+        if value.dtype.kind == "O":
+            for each in value.ravel():
+                if not isinstance(each, str | bytes):
+                    found = "null" if each is None else f"a value of the type {type(each).__name__}"
+                    raise InvalidInput(
+                        f"the input {spec.name!r} takes texts, and was given {found}."
+                    )
         return value
     if dtype.kind in "iu" and value.dtype.kind in "iu":
         # JSON has one kind of integer: what fits is taken, what would wrap is refused.

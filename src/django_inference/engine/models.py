@@ -13,7 +13,8 @@ import numpy as np
 
 from django_inference.engine.batching import Request, Unit
 from django_inference.engine.failures import OF_THE_MODEL
-from django_inference.engine.fitting import Fitting, as_array
+from django_inference.engine.fitting import Fitting
+from django_inference.engine.tables import TableFitting
 from django_inference.exceptions import InvalidInput
 from django_inference.runtimes.base import BaseRuntime, Runtime, TensorRuntime
 from django_inference.tensors import Signature, Tensors
@@ -108,7 +109,10 @@ class TensorModel:
         # An artifact that was exported for a fixed batch takes no other.
         self._least_rows = max(exported_for, 1)
         self._runtime = runtime
-        self._fitting = Fitting(self.signature)
+        table = runtime.table
+        self._fitting = (
+            Fitting(self.signature) if table is None else TableFitting(self.signature, table)
+        )
 
     def units(self, request: Request) -> list[Unit]:
         """A unit an item; tensors as they are, or cut into batches where they are longer."""
@@ -150,12 +154,7 @@ class TensorModel:
         return self._runtime.postprocess({name: rows[0, ...] for name, rows in output.items()})
 
     def _item(self, request: Request, index: int, item: Any) -> Unit:
-        row = self._runtime.preprocess(item)
-        if isinstance(row, dict):
-            row = {name: as_array(name, value)[None] for name, value in row.items()}
-        else:
-            row = as_array("item", row)[None]
-        inputs = self._fitting.fit(row)
+        inputs = self._fitting.fit_one(self._runtime.preprocess(item))
         return Unit(request, index, inputs, 1, self._fitting.key(inputs))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import decimal
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from django_inference.exceptions import InvalidInput
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
 #: Packages whose objects are looked at; those of others that narwhals can read say so.
 _PACKAGES = frozenset(
-    "pandas polars pyarrow modin cudf dask duckdb fireducks geopandas ibis narwhals pyspark "
-    "sqlframe".split()
+    [
+        *("pandas", "polars", "pyarrow", "modin", "cudf", "dask", "duckdb", "fireducks"),
+        *("geopandas", "ibis", "narwhals", "pyspark", "sqlframe"),
+    ]
 )
 _SAYS_SO = ("__narwhals_dataframe__", "__narwhals_lazyframe__", "__narwhals_series__")
 _PLAIN = frozenset({"builtins", "numpy", "collections", "torch"})
@@ -30,11 +33,27 @@ _PLAIN = frozenset({"builtins", "numpy", "collections", "torch"})
 
 def is_foreign(value: Any) -> bool:
     """Whether a value is of a library of data frames."""
-    kind = type(value)
+    return _is_foreign_type(type(value))
+
+
+@lru_cache(maxsize=1024)
+def _is_foreign_type(kind: type) -> bool:
     package = kind.__module__.partition(".")[0]
     if package in _PLAIN:
         return False
     return package in _PACKAGES or any(hasattr(kind, name) for name in _SAYS_SO)
+
+
+def as_payload(value: Any) -> Any:
+    """What `predict` is given, with data frames and series in it as arrays and rows by name.
+
+    Raises:
+        InvalidInput: one of them cannot be read.
+    """
+    value = as_tensors(value)
+    if isinstance(value, tuple):
+        value = list(value)
+    return as_items(value) if isinstance(value, list) else value
 
 
 def as_tensors(value: Any) -> Any:
@@ -55,12 +74,14 @@ def as_tensors(value: Any) -> Any:
         return value
     native = _read(value)
     if native is None:
-        return value
+        # An array of such a library, which has a length, or a single value.
+        listed = getattr(value, "to_pylist", None) or getattr(value, "tolist", None)
+        return _objects(listed()) if listed is not None and hasattr(value, "__len__") else value
     if not hasattr(native, "columns"):
         return _array(native, "of the series")
-    names = _names(value, native)
+    names = _names(native)
     columns = [_array(native[native.columns[place]], name) for place, name in enumerate(names)]
-    if _has_names(value):
+    if _has_names(native):
         return dict(zip(names, columns, strict=True))
     return _side_by_side(columns)
 
@@ -71,7 +92,11 @@ def as_items(values: list[Any]) -> list[Any]:
     Raises:
         InvalidInput: a data frame has another number of rows.
     """
-    if not any(is_foreign(kind) for kind in _one_of_each(values)):
+    kinds = set(map(type, values))
+    for value in values:
+        if isinstance(value, dict):
+            kinds.update(map(type, value.values()))
+    if not any(map(_is_foreign_type, kinds)):
         return values
     return [as_item(value) for value in values]
 
@@ -127,16 +152,6 @@ def rows_of(value: Any) -> list[Any] | None:
     return [dict(zip(tensors, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _one_of_each(values: list[Any]) -> list[Any]:
-    """A value of each type, and what is in each mapping."""
-    found = list({type(value): value for value in values}.values())
-    inner: list[Any] = []
-    for value in values:
-        if isinstance(value, Mapping):
-            inner += value.values()
-    return found + list({type(value): value for value in inner}.values())
-
-
 def _read(value: Any) -> Any:
     """The frame or series as narwhals has it; None where it is neither."""
     import narwhals as nw
@@ -151,15 +166,15 @@ def _read(value: Any) -> Any:
     return native if isinstance(native, nw.DataFrame | nw.Series) else None
 
 
-def _has_names(value: Any) -> bool:
+def _has_names(native: Any) -> bool:
     """Whether the columns have names; pandas numbers those that have none."""
-    labels = getattr(value, "columns", None)
+    labels = getattr(native.to_native(), "columns", None)
     return type(labels).__name__ != "RangeIndex"
 
 
-def _names(value: Any, native: Any) -> list[str]:
+def _names(native: Any) -> list[str]:
     names = list(native.columns)
-    if not _has_names(value):
+    if not _has_names(native):
         return [str(name) for name in names]
     for name in names:
         if not isinstance(name, str):
@@ -193,10 +208,15 @@ def _array(series: Any, name: str) -> Array:
             array = np.asarray(series.to_numpy())
             if array.dtype.kind == "M":
                 return array
-    values = [_cell(value) for value in series.to_list()]
+    return _objects(series.to_list())
+
+
+def _objects(values: list[Any]) -> Array:
+    import numpy as np
+
     array = np.empty(len(values), dtype=object)
     for place, value in enumerate(values):
-        array[place] = value
+        array[place] = _cell(value)
     return array
 
 

@@ -73,7 +73,12 @@ def simplified(value: Any) -> Any:
         TypeError: it is neither.
     """
     if isinstance(value, np.generic):
-        return value.item()
+        # Of nanoseconds, numpy would make a number.
+        return (
+            value.astype(f"{value.dtype.kind}8[us]").item()
+            if value.dtype.kind in "mM"
+            else (value.item())
+        )
     # Django's SafeString, for one: msgspec takes the types themselves only.
     if isinstance(value, str):
         return str.__str__(value)
@@ -181,9 +186,11 @@ def _digest_other(value: Any) -> Any:
 
 _heads = msgspec.msgpack.Encoder()
 _heads_decoder = msgspec.msgpack.Decoder(tuple[str, tuple[int, ...]])
-_encoder = msgspec.msgpack.Encoder(enc_hook=_pack_other)
+_encoder = msgspec.msgpack.Encoder(enc_hook=_pack_other, decimal_format="number")
 _decoder = msgspec.msgpack.Decoder(ext_hook=_unpack_extension)
 _objects_decoder = msgspec.msgpack.Decoder(
     tuple[tuple[int, ...], list[Any]], ext_hook=_unpack_extension
 )
-_digester = msgspec.msgpack.Encoder(enc_hook=_digest_other, order="deterministic")
+_digester = msgspec.msgpack.Encoder(
+    enc_hook=_digest_other, order="deterministic", decimal_format="number"
+)

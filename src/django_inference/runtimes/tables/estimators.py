@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django_inference.runtimes.tables import boosters
-from django_inference.runtimes.tables.columns import Column, Unknown
+from django_inference.runtimes.tables.columns import Column, Kind, Unknown
 
 #: Where estimators around others keep the fitted one.
 _INNER = ("best_estimator_", "estimator_", "regressor_", "estimators_", "calibrated_classifiers_")
@@ -54,9 +54,11 @@ def columns_of(estimator: Any) -> Found:
         names, columns = booster
         return Found(names, len(names), columns)
     said = getattr(estimator, "feature_names_in_", None)
-    count = getattr(estimator, "n_features_in_", None)
-    if count is None and said is not None:
-        count = len(said)
+    # CatBoost forgets how many they are when it is saved, but not that they have numbers for names.
+    count = getattr(estimator, "n_features_in_", None) or None
+    if count is None:
+        known = said if said is not None else getattr(_first(estimator), "feature_names_", None)
+        count = None if known is None else len(known)
     # Fitted on an array, columns have the names that scikit-learn itself gives them.
     names = [str(name) for name in (said if said is not None else _numbered(count or 0))]
     look = _Look(names)
@@ -104,24 +106,29 @@ class _Look:
         else:
             self._numbers(part, names)
 
-    def _at_steps(self, steps: Iterable[tuple[str, Any]], names: Sequence[str]) -> None:
-        for _, step in steps:
+    def _at_steps(self, steps: Sequence[tuple[str, Any]], names: Sequence[str]) -> None:
+        """The first part that makes other columns of them tells, and an imputer before it."""
+        imputed: dict[str, Column] = {}
+        absent: dict[str, Any] = {}
+        for place, (_, step) in enumerate(steps):
             if step is None or isinstance(step, str):
                 continue
-            if not _keeps_columns(step):
-                self.at(step, names)
-                if type(step).__name__ == "FunctionTransformer":
-                    self._guess(steps, names)
-                return
             if type(step).__name__ == "SimpleImputer":
-                self._at_imputer(step, names, ends=False)
-        # Nothing but steps that keep the columns as they are.
-        for _, step in steps:
-            self.at(step, names)
+                look = _Look(names)
+                look._at_imputer(step, names, ends=False)
+                imputed |= look.columns
+                absent |= dict.fromkeys(names, step.missing_values)
+            elif type(step).__name__ != "FunctionTransformer" or step.func is not None:
+                self.at(step, names)
+                self._guess(steps[place + 1 :], names)
+                break
+        for name in absent:
+            column = self.columns.get(name)
+            self.columns[name] = _imputed(column, imputed.get(name), absent[name], name)
 
     def _guess(self, steps: Iterable[tuple[str, Any]], names: Sequence[str]) -> None:
         """What comes after a function takes columns of the same names, which is a hint."""
-        for _, step in list(steps)[1:]:
+        for _, step in steps:
             look = _Look(getattr(step, "feature_names_in_", ()))
             look.at(step, look.names)
             for name, column in look.columns.items():
@@ -197,9 +204,10 @@ class _Look:
     def _numbers(self, part: Any, names: Sequence[str]) -> None:
         own = type(part).__module__.partition(".")[0] in _TAKE_NUMBERS
         if type(part).__name__ == "FunctionTransformer":
-            # numpy's own functions, such as log1p, are of numbers.
-            own = part.func is None or getattr(part.func, "__module__", "numpy") == "numpy"
-            own = own or type(part.func).__name__ == "ufunc"
+            # Functions of these packages, such as log1p, are of numbers.
+            function = getattr(part.func, "func", part.func)
+            package = (getattr(function, "__module__", None) or "numpy").partition(".")[0]
+            own = package in ("numpy", "scipy", "sklearn")
         elif type(part).__name__ in _TAKE_ANYTHING:
             own = False
         if own:
@@ -216,21 +224,42 @@ def _says(column: Column, found: Mapping[str, Column]) -> bool:
     return column.kind != "number" and (before.kind == "number" or column.unknown == "refuse")
 
 
+def _imputed(column: Column | None, before: Column | None, absent: Any, name: str) -> Column:
+    """A column whose missing values are filled in before the part that tells its type."""
+    if column is None:
+        return before or Column(name, "number")
+    known = column.known
+    if known is not None and isinstance(absent, str | int) and absent not in known:
+        known = (*known, absent)
+    missing = before.missing if before is not None else column.missing
+    return replace(column, known=known, missing=missing, takes_missing=True)
+
+
 def _column_of(name: str, categories: Any, unknown: Unknown) -> Column | None:
     """The column that an encoder has seen these categories of; None where they are mixed."""
     values = [value.item() if hasattr(value, "item") else value for value in categories]
     missing = next((value for value in values if value is None), Column.missing)
     known = tuple(value for value in values if value is not None and value == value)
     kinds = {type(value) for value in known}
+    kind: Kind
     if kinds == {str}:
-        return Column(name, "text", known=known, unknown=unknown, missing=missing)
-    if kinds == {bool}:
-        return Column(name, "boolean", known=known, unknown=unknown, missing=missing)
-    if kinds == {int}:
-        return Column(name, "integer", known=known, unknown=unknown, missing=missing)
-    if kinds and kinds <= {int, float}:
-        return Column(name, "number", known=known, unknown=unknown, missing=missing)
-    return None
+        kind = "text"
+    elif kinds == {bool}:
+        kind = "boolean"
+    elif kinds == {int}:
+        kind = "integer"
+    elif kinds and kinds <= {int, float}:
+        kind = "number"
+    else:
+        return None
+    return Column(
+        name,
+        kind,
+        known=known,
+        unknown=unknown,
+        missing=missing,
+        takes_missing=unknown != "refuse" or len(known) < len(values),
+    )
 
 
 def _picked(picked: Any, names: Sequence[str]) -> list[str]:
@@ -254,11 +283,7 @@ def _booster(part: Any) -> tuple[list[str], dict[str, Column]] | None:
         return boosters.of_xgboost(part.get_booster())
     if hasattr(kind, "booster_"):
         return boosters.of_lightgbm(part.booster_)
-    if hasattr(kind, "get_cat_feature_indices"):
-        found = boosters.of_catboost(part)
-        names = list(part.feature_names_)
-        return found or (names, {name: Column(name, "number") for name in names})
-    return None
+    return boosters.of_catboost(part) if hasattr(kind, "get_cat_feature_indices") else None
 
 
 def _is_vectorizer(part: Any) -> bool:
@@ -293,11 +318,6 @@ def _inner(part: Any) -> Any:
         if inner is not None and hasattr(inner, "get_params"):
             return inner
     return getattr(part, "estimator", None) if type(part).__name__ == "FrozenEstimator" else None
-
-
-def _keeps_columns(step: Any) -> bool:
-    kind = type(step).__name__
-    return kind == "SimpleImputer" or (kind == "FunctionTransformer" and step.func is None)
 
 
 def _numbered(count: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ from django_inference.tensors import Signature, TensorSpec
 if TYPE_CHECKING:
     from django_inference.runtimes.tables.columns import Column, Table
     from django_inference.tensors import Tensors
+
+#: As numpy writes a type, which is no word of the caller's.
+_DTYPE = re.compile(r"dtype\('[<>=|]?(\w+)'\)")
 
 
 class TableRuntime(TensorRuntime):
@@ -31,8 +35,9 @@ class TableRuntime(TensorRuntime):
             answer = self._answer(inputs)
         except (ValueError, TypeError) as error:
             # Many models take no such thing, and say so.
-            if (where := _not_finite(inputs)) is not None:
-                raise InvalidInput(f"{where}: {str(error).partition(chr(10))[0]}") from error
+            if where := _not_finite(inputs):
+                reason = _DTYPE.sub(r"\1", str(error).partition("\n")[0])
+                raise InvalidInput(f"{where}: {reason}") from error
             raise
         return outputs_of(self._method, answer, _rows(inputs))
 
@@ -96,18 +101,21 @@ def _rows(inputs: Tensors) -> int:
     return len(next(iter(inputs.values())))
 
 
-def _not_finite(inputs: Tensors) -> str | None:
-    """Where the first value is that is missing or infinite, in words."""
+def _not_finite(inputs: Tensors) -> str:
+    """Which inputs have values that are missing or infinite, in words; empty where none has."""
     import numpy as np
 
+    gaps, infinities = [], []
     for name, tensor in inputs.items():
-        if tensor.dtype.kind == "f" and np.isinf(tensor).any() and not np.isnan(tensor).any():
-            return f"the input {name!r} has an infinite number"
         if tensor.dtype.kind in "fmMO" and any(
             value is None or value != value for value in tensor.ravel()
         ):
-            return f"the input {name!r} has a missing value"
-    return None
+            gaps.append(repr(name))
+        elif tensor.dtype.kind == "f" and np.isinf(tensor).any():
+            infinities.append(repr(name))
+    said = [f"a value is missing in {', '.join(gaps)}"] if gaps else []
+    said += [f"a number is infinite in {', '.join(infinities)}"] if infinities else []
+    return ", and ".join(said)
 
 
 def _spec(name: str, array: Any) -> TensorSpec:

@@ -131,13 +131,10 @@ def _cast(
     if dtype is None:
         if value.dtype.kind not in "OSUT":
             raise _wrong_type(value, spec)
-        if value.dtype.kind == "O":
-            for each in value.ravel():
-                if not isinstance(each, str | bytes):
-                    found = "null" if each is None else f"a value of the type {type(each).__name__}"
-                    raise InvalidInput(
-                        f"the input {spec.name!r} takes texts, and was given {found}."
-                    )
+        for each in value.ravel() if value.dtype.kind == "O" else ():
+            if not isinstance(each, str | bytes):
+                found = "null" if each is None else f"a value of the type {type(each).__name__}"
+                raise InvalidInput(f"the input {spec.name!r} takes texts, and was given {found}.")
         return value
     if dtype.kind in "iu" and value.dtype.kind in "iu":
         # JSON has one kind of integer: what fits is taken, what would wrap is refused.

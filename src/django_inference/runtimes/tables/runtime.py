@@ -28,9 +28,16 @@ class TableRuntime(TensorRuntime):
     def predict(self, inputs: Tensors) -> Tensors:
         """Call the model once.
 
+        Args:
+            inputs: an array of one axis for each column; or `x`, of two, with the columns in
+                the model's own order.
+
         Raises:
             InvalidInput: it takes no missing values or infinities, and there are some.
         """
+        if self.table is not None and inputs.keys() == {"x"} and "x" not in self.table.names:
+            x = inputs["x"]
+            inputs = {name: x[:, place] for place, name in enumerate(self.table.names)}
         try:
             answer = self._answer(inputs)
         except (ValueError, TypeError) as error:

@@ -40,7 +40,8 @@ def is_foreign(value: Any) -> bool:
 def _is_foreign_type(kind: type) -> bool:
     package = kind.__module__.partition(".")[0]
     if package in _PLAIN:
-        return False
+        # What is masked would not be when it has travelled.
+        return kind.__name__ in ("MaskedArray", "MaskedConstant")
     return package in _PACKAGES or any(hasattr(kind, name) for name in _SAYS_SO)
 
 
@@ -72,6 +73,8 @@ def as_tensors(value: Any) -> Any:
         return value
     if not is_foreign(value):
         return value
+    if type(value).__name__ == "MaskedArray":
+        return _unmasked(value)
     native = _read(value)
     if native is None:
         # An array of such a library, which has a length, or a single value.
@@ -109,7 +112,10 @@ def as_item(value: Any) -> Any:
     """
     if isinstance(value, Mapping):
         if any(is_foreign(each) for each in value.values()):
-            return {name: _cell(each) for name, each in value.items()}
+            return {
+                name: as_tensors(each) if getattr(each, "shape", None) else _cell(each)
+                for name, each in value.items()
+            }
         return value
     if not is_foreign(value):
         return value
@@ -220,6 +226,17 @@ def _objects(values: list[Any]) -> Array:
     return array
 
 
+def _unmasked(array: Any) -> Array:
+    import numpy as np
+
+    if array.dtype.kind == "f":
+        return np.asarray(array.filled(np.nan))
+    if not array.mask.any():
+        return np.asarray(array)
+    found: Array = array.astype(object).filled(None)
+    return found
+
+
 def _missing(series: Any) -> Array:
     import numpy as np
 
@@ -235,7 +252,7 @@ def _side_by_side(columns: list[Array]) -> Array:
 def _cell(value: Any) -> Any:
     """One value in Python's own types; None where it is missing."""
     kind = type(value)
-    if value is None or kind.__name__ in ("NAType", "NaTType"):
+    if value is None or kind.__name__ in ("NAType", "NaTType", "MaskedConstant"):
         return None
     if isinstance(value, float):
         return None if value != value else float(value)

@@ -72,6 +72,7 @@ def values_of(column: Column, given: Any, *, one: bool = False) -> Array:
         if is_missing(value):
             found.append(None)
             continue
+        value = _as_sent(value)
         try:
             found.append(read(column, value))
         except WrongType:
@@ -91,8 +92,8 @@ def said(value: Any) -> str:
         return "bytes that are not a text in UTF-8"
     for kinds, word in (
         (str, "the text"),
-        ((int, float, decimal.Decimal, np.number), "the number"),
-        ((datetime.date, datetime.time, np.datetime64), "the date"),
+        ((int, float, np.number), "the number"),
+        (datetime.datetime, "the time"),
     ):
         if isinstance(value, kinds):
             shown = repr(value) if isinstance(value, str) else str(value)
@@ -204,29 +205,40 @@ def _some(column: Column) -> str:
     return f"{shown} and {len(known) - 10} others" if len(known) > 10 else shown
 
 
+def _as_sent(value: Any) -> Any:
+    """A value as it comes out of a socket, so that all ways to the model are alike."""
+    if isinstance(value, np.datetime64):
+        value = value.astype("datetime64[us]").item()
+    elif isinstance(value, np.generic) and value.dtype.kind != "m":
+        value = value.item()
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, decimal.Decimal):
+        return float(value)
+    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
+        return value.astimezone(datetime.UTC)
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    return str(value) if isinstance(value, uuid.UUID) else value
+
+
 # What a column of each kind makes of one value.
 
 
 def _number(column: Column, value: Any) -> float | int:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, bool | int | float | decimal.Decimal):
-        try:
-            return float(value)
-        except OverflowError:
-            raise WrongType from None
+    if isinstance(value, bool | float):
+        return float(value)
+    # More than 64 bits do not travel.
+    if isinstance(value, int) and -(1 << 63) <= value < 1 << 64:
+        return float(value)
     raise WrongType
 
 
 def _integer(column: Column, value: Any) -> int:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if not isinstance(value, int | float | decimal.Decimal):
+    if not isinstance(value, int | float):
         raise WrongType
-    if isinstance(value, float | decimal.Decimal):
-        if not math.isfinite(value) or value != int(value):
-            raise WrongType
-        value = int(value)
+    if isinstance(value, float) and not value.is_integer():
+        raise WrongType
     limits = np.iinfo(column.spec.dtype if column.kind == "integer" else "int64")
     if not limits.min <= value <= limits.max:
         raise WrongType
@@ -234,36 +246,23 @@ def _integer(column: Column, value: Any) -> int:
 
 
 def _boolean(column: Column, value: Any) -> bool:
-    if isinstance(value, np.generic):
-        value = value.item()
     if isinstance(value, bool) or (isinstance(value, int | float) and value in (0, 1)):
         return bool(value)
     raise WrongType
 
 
 def _text(column: Column, value: Any) -> str:
-    if isinstance(value, str):
-        text = str.__str__(value)
-        if not text.isascii():
-            _check(text)
-        return text
-    if isinstance(value, bytes | bytearray | memoryview):
-        try:
-            return bytes(value).decode()
-        except UnicodeDecodeError:
-            raise WrongType from None
-    if isinstance(value, uuid.UUID):
-        return str(value)
-    if isinstance(value, datetime.date) and getattr(value, "tzinfo", None) is None:
-        return value.isoformat()
-    raise WrongType
-
-
-def _check(text: str) -> None:
     try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise WrongType from None
+        if isinstance(value, str):
+            if not value.isascii():
+                value.encode()
+            return value
+        if isinstance(value, bytes | bytearray | memoryview):
+            return bytes(value).decode()
+    except UnicodeError:
+        # Half of a surrogate pair is no text, either.
+        pass
+    raise WrongType
 
 
 def _category(column: Column, value: Any) -> Any:
@@ -283,11 +282,9 @@ def _category(column: Column, value: Any) -> Any:
 
 
 def _label(column: Column, value: Any) -> Any:
-    if isinstance(value, np.bool_):
-        value = bool(value)
     if isinstance(value, bool):
         return value
-    if isinstance(value, int | float | decimal.Decimal | np.number):
+    if isinstance(value, int | float):
         return _integer(column, value)
     return _text(column, value)
 
@@ -307,20 +304,12 @@ def _instant(column: Column, value: Any) -> datetime.datetime:
 
 
 def _time(value: Any) -> datetime.datetime:
-    if isinstance(value, np.datetime64):
-        value = value.astype("datetime64[us]").item()
-    if isinstance(value, bytes):
-        value = _text(_ANY, value)
-    if isinstance(value, str):
-        try:
-            return datetime.datetime.fromisoformat(value)
-        except ValueError:
-            raise WrongType from None
     if isinstance(value, datetime.datetime):
         return value
-    if isinstance(value, datetime.date):
-        return datetime.datetime(value.year, value.month, value.day)
-    raise WrongType
+    try:
+        return datetime.datetime.fromisoformat(_text(_ANY, value))
+    except ValueError:
+        raise WrongType from None
 
 
 _ANY = Column("", "text")

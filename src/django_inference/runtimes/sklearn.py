@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,8 +21,6 @@ from django_inference.tensors import TensorSpec
 if TYPE_CHECKING:
     from django_inference.artifacts import Artifact
     from django_inference.tensors import Tensors
-
-logger = logging.getLogger("django_inference.runtimes")
 
 _METHODS = ("predict", "predict_proba", "decision_function", "transform")
 _NEEDS_PANDAS = "it takes columns by their names, which needs pandas: pip install pandas"
@@ -96,7 +93,6 @@ class SklearnRuntime(TableRuntime):
         self.device, self.framework = "cpu", framework_of(estimator)
         if saved_by:
             self.framework += f" (the file was saved by {saved_by})"
-            logger.warning("%s: %s", file, self.framework)
         try:
             inputs = self._inputs(estimator, columns_of(estimator))
             if inputs:

@@ -38,7 +38,7 @@ def payload_of(
     for name, array in inputs.items():
         if name in wants_text and array.dtype.kind == "O":
             array = as_texts(array)
-        elif has_null(array):
+        elif signature is None and has_null(array):
             raise InvalidInput(f"the input {name!r} takes bytes, and was given null.")
         elif aligned and not array.flags.aligned:
             # Where a blob begins is the client's choice; not every framework takes any.

@@ -122,7 +122,10 @@ def test_map_takes_the_rows_of_a_data_frame(
         (lambda f: f.assign(children="2"), "'children' takes whole numbers, .* the text '2'"),
         (lambda f: f.assign(member=2), "'member' takes booleans, .* the number 2"),
         (lambda f: f.assign(member="yes"), "'member' takes booleans, .* the text 'yes'"),
-        (lambda f: f.assign(age=datetime.date(2020, 1, 1)), "'age' takes numbers, .* the date"),
+        (
+            lambda f: f.assign(age=datetime.date(2020, 1, 1)),
+            "'age' takes numbers, .* the text '2020-01-01'",
+        ),
         (lambda f: f.assign(age=np.inf), "a number is infinite in 'age': Input X contains inf"),
         (lambda f: f.set_axis([1, 2, 3, "a"], axis=1), "names of the columns must be texts"),
         (lambda f: f.set_axis(["age", "age", "city", "x"], axis=1), "cannot be read"),

@@ -83,7 +83,9 @@ def as_tensors(value: Any) -> Any:
     if not hasattr(native, "columns"):
         return _array(native, "of the series")
     names = _names(native)
-    columns = [_array(native[native.columns[place]], name) for place, name in enumerate(names)]
+    columns = [
+        _array(column, name) for name, column in zip(names, native.iter_columns(), strict=True)
+    ]
     if _has_names(native):
         return dict(zip(names, columns, strict=True))
     return _side_by_side(columns)

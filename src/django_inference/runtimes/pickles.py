@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 #: Suffixes of such files.
 PICKLES = (".joblib", ".pkl", ".pickle")
 
-_IN_MAIN = re.compile(r"Can't get attribute '(?P<name>\w+)' on <module '__m(?:ain|p_main)__'")
+_IN_MAIN = re.compile(
+    r"Can't get attribute '(?P<name>\w+)' on <module '(?:[\w.]+\.)?__m(?:ain|p_main)__'"
+)
 
 
 class Unpickled(NamedTuple):

@@ -104,7 +104,7 @@ class SklearnRuntime(TableRuntime):
         """What the estimator takes; nothing where it does not say."""
         if found.is_text:
             # Without a signature: what an item of text is, is not told by the file.
-            self.table = Table((Column("x", "text"),))
+            self.table = Table((Column("x", "text", takes_missing=False),))
             self._shape = lambda inputs: objects_of(self._table, {"x": _plain(inputs)})[:, 0]
             return ()
         if found.names is None and not self._has_kinds(found):

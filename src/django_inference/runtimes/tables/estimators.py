@@ -97,7 +97,7 @@ class _Look:
         elif getattr(part, "_preprocessor", None) is not None:
             self.at(part._preprocessor, names)
         elif _is_vectorizer(part):
-            self.columns |= {name: Column(name, "text") for name in names}
+            self.columns |= {name: Column(name, "text", takes_missing=False) for name in names}
         elif kind == "SimpleImputer":
             self._at_imputer(part, names)
         elif (inner := _inner(part)) is not None:

@@ -37,7 +37,7 @@ def is_foreign(value: Any) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _is_foreign_type(kind: type) -> bool:
+def _is_foreign_type(kind: Any) -> bool:
     package = kind.__module__.partition(".")[0]
     if package in _PLAIN:
         # What is masked would not be when it has travelled.

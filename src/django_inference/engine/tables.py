@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from django_inference.engine.cells import is_missing, said, values_of
+from django_inference.engine.cells import is_missing, said
+from django_inference.engine.columns import values_of
 from django_inference.engine.fitting import Fitting
 from django_inference.exceptions import InvalidInput
 from django_inference.runtimes.tables import Table

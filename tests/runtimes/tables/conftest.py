@@ -20,7 +20,7 @@ from django_inference import Predictor, predictors
 
 LOCAL = "django_inference.backends.local.LocalBackend"
 
-Serve = Callable[..., Predictor]
+Serve = Callable[..., Any]
 
 
 @pytest.fixture

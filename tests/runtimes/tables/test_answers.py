@@ -129,12 +129,12 @@ class Doubled:
 def test_a_class_of_main_is_to_be_moved(serve: Serve, tmp_path: Path) -> None:
     import __main__
 
-    __main__.Doubled = Doubled  # type: ignore[attr-defined]
+    __main__.Doubled = Doubled
     Doubled.__module__ = "__main__"
     try:
         joblib.dump(Doubled(), tmp_path / "m.joblib")
     finally:
-        del __main__.Doubled  # type: ignore[attr-defined]
+        del __main__.Doubled
         Doubled.__module__ = __name__
     with pytest.raises(ModelLoadFailed, match=r"'Doubled', which was defined .* move it"):
         serve(tmp_path / "m.joblib").predict([[1.0]])

@@ -20,7 +20,7 @@ from django_inference.exceptions import InvalidInput, ModelLoadFailed
 from tests.runtimes.tables.conftest import Serve
 
 ORDER = ["member", "city", "age", "children"]
-ROUNDS = {"n_estimators": 8, "n_jobs": 1}
+ROUNDS: dict[str, Any] = {"n_estimators": 8, "n_jobs": 1}
 
 
 @pytest.fixture(scope="module")

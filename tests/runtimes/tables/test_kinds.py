@@ -36,7 +36,7 @@ FRAME = pandas.DataFrame(
         "a": rng.random(SIZE),
         "b": rng.integers(0, 9, SIZE),
         "c": rng.choice(["x", "y", "z"], SIZE),
-        "d": rng.choice(["u", "v", None], SIZE),
+        "d": rng.choice(np.array(["u", "v", None], dtype=object), SIZE),
         "e": rng.choice(["good day", "bad weather", "nice and good"], SIZE),
     }
 )

@@ -130,7 +130,7 @@ def test_a_wrong_value_is_refused_or_what_the_estimator_makes_of_it(
     model = fitted(frame, unknown)
     engine = engine_of(model, folder)
     name = data.draw(st.sampled_from(list(frame)))
-    row = {key: value for key, value in frame.iloc[0].to_dict().items()} | {name: data.draw(ODD)}
+    row = frame.iloc[0].to_dict() | {name: data.draw(ODD)}
     (answer,) = engine.run([row])
     if isinstance(answer, InvalidInput):
         assert name in answer.message
@@ -140,7 +140,10 @@ def test_a_wrong_value_is_refused_or_what_the_estimator_makes_of_it(
     if isinstance(value, bytes):
         value = value.decode()
     direct = frame[:1].copy()
-    direct[name] = pandas.Series([value], dtype=None if value is not None else object)
+    if value is None:
+        direct[name] = np.nan
+    else:
+        direct[name] = pandas.Series([value])
     if name.startswith("number"):
         direct[name] = direct[name].astype(float)
     expected = judged(model, direct)

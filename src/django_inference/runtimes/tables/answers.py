@@ -36,7 +36,7 @@ def outputs_of(method: str, answer: Any, rows: int) -> Tensors:
         )
     if parts and not hasattr(parts[0], "__array__") and not hasattr(parts[0], "toarray"):
         return {"y": _array(method, parts, rows)}
-    names = _NAMED.get(method, ())
+    names: tuple[str, ...] = _NAMED.get(method, ())
     if len(names) != len(parts):
         names = tuple(f"y{place}" for place in range(len(parts)))
     return {name: _array(method, part, rows) for name, part in zip(names, parts, strict=True)}

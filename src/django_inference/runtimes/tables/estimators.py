@@ -11,11 +11,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from django_inference.runtimes.tables import boosters
-from django_inference.runtimes.tables.columns import Column, Kind, Unknown
+from django_inference.runtimes.tables.columns import Column
+from django_inference.runtimes.tables.parts import (
+    booster_columns,
+    chosen_names,
+    column_of,
+    filled_in,
+    first,
+    inner_of,
+    is_vectorizer,
+    numbered,
+)
 
-#: Where estimators around others keep the fitted one.
-_INNER = ("best_estimator_", "estimator_", "regressor_", "estimators_", "calibrated_classifiers_")
 #: Packages whose parts take numbers, but for those that keep no list of what else they have seen.
 _TAKE_NUMBERS = {"sklearn", "xgboost", "lightgbm", "catboost"}
 _TAKE_ANYTHING = {"FunctionTransformer", "MissingIndicator", "FeatureHasher", "DictVectorizer"}
@@ -48,19 +55,19 @@ def columns_of(estimator: Any) -> Found:
     Raises:
         ValueError: it takes what cannot be a column.
     """
-    if _is_vectorizer(_first(estimator)):
+    if is_vectorizer(first(estimator)):
         return Found(is_text=True)
-    if (booster := _booster(_first(estimator))) is not None:
+    if (booster := booster_columns(first(estimator))) is not None:
         names, columns = booster
         return Found(names, len(names), columns)
     said = getattr(estimator, "feature_names_in_", None)
     # CatBoost forgets how many they are when it is saved, but not that they have numbers for names.
     count = getattr(estimator, "n_features_in_", None) or None
     if count is None:
-        known = said if said is not None else getattr(_first(estimator), "feature_names_", None)
+        known = said if said is not None else getattr(first(estimator), "feature_names_", None)
         count = None if known is None else len(known)
     # Fitted on an array, columns have the names that scikit-learn itself gives them.
-    names = [str(name) for name in (said if said is not None else _numbered(count or 0))]
+    names = [str(name) for name in (said if said is not None else numbered(count or 0))]
     look = _Look(names)
     look.at(estimator, names)
     look.unused.difference_update(look.columns)
@@ -82,7 +89,7 @@ class _Look:
         if not names or part is None or isinstance(part, str):
             return
         kind = type(part).__name__
-        if (booster := _booster(part)) is not None and len(booster[0]) == len(names):
+        if (booster := booster_columns(part)) is not None and len(booster[0]) == len(names):
             for name, own in zip(names, booster[0], strict=True):
                 if own in booster[1]:
                     self.columns[name] = replace(booster[1][own], name=name)
@@ -96,11 +103,11 @@ class _Look:
             self._at_categories(part, names)
         elif getattr(part, "_preprocessor", None) is not None:
             self.at(part._preprocessor, names)
-        elif _is_vectorizer(part):
+        elif is_vectorizer(part):
             self.columns |= {name: Column(name, "text", takes_missing=False) for name in names}
         elif kind == "SimpleImputer":
             self._at_imputer(part, names)
-        elif (inner := _inner(part)) is not None:
+        elif (inner := inner_of(part)) is not None:
             self.at(inner, names)
             self._numbers(part, names)
         else:
@@ -124,7 +131,7 @@ class _Look:
                 break
         for name in absent:
             column = self.columns.get(name)
-            self.columns[name] = _imputed(column, imputed.get(name), absent[name], name)
+            self.columns[name] = filled_in(column, imputed.get(name), absent[name], name)
 
     def _guess(self, steps: Iterable[tuple[str, Any]], names: Sequence[str]) -> None:
         """What comes after a function takes columns of the same names, which is a hint."""
@@ -152,7 +159,7 @@ class _Look:
         passed: list[str] = []
         dropped: set[str] = set()
         for _, each, picked in part.transformers_:
-            chosen = [name for name in _picked(picked, own) if name in names]
+            chosen = [name for name in chosen_names(picked, own) if name in names]
             if isinstance(each, str):
                 if each == "drop":
                     dropped.update(chosen)
@@ -173,7 +180,7 @@ class _Look:
             name
             for _, each, picked in part.transformers_
             if not (isinstance(each, str) and each == "drop")
-            for name in _picked(picked, own)
+            for name in chosen_names(picked, own)
         }
         self.unused |= dropped - used
 
@@ -181,7 +188,7 @@ class _Look:
         refuses = getattr(part, "handle_unknown", "pass") == "error"
         drawn = list(getattr(part, "categories_", ()))
         for name, categories in zip(names, drawn, strict=True):
-            column = _column_of(name, categories, "refuse" if refuses else "pass")
+            column = column_of(name, categories, "refuse" if refuses else "pass")
             if column is not None:
                 self.columns[name] = column
 
@@ -222,103 +229,3 @@ def _says(column: Column, found: Mapping[str, Column]) -> bool:
     if before is None:
         return True
     return column.kind != "number" and (before.kind == "number" or column.unknown == "refuse")
-
-
-def _imputed(column: Column | None, before: Column | None, absent: Any, name: str) -> Column:
-    """A column whose missing values are filled in before the part that tells its type."""
-    if column is None:
-        return before or Column(name, "number")
-    known = column.known
-    if known is not None and isinstance(absent, str | int) and absent not in known:
-        known = (*known, absent)
-    missing = before.missing if before is not None else column.missing
-    return replace(column, known=known, missing=missing, takes_missing=True)
-
-
-def _column_of(name: str, categories: Any, unknown: Unknown) -> Column | None:
-    """The column that an encoder has seen these categories of; None where they are mixed."""
-    values = [value.item() if hasattr(value, "item") else value for value in categories]
-    missing = next((value for value in values if value is None), Column.missing)
-    known = tuple(value for value in values if value is not None and value == value)
-    kinds = {type(value) for value in known}
-    kind: Kind
-    if kinds == {str}:
-        kind = "text"
-    elif kinds == {bool}:
-        kind = "boolean"
-    elif kinds == {int}:
-        kind = "integer"
-    elif kinds and kinds <= {int, float}:
-        kind = "number"
-    else:
-        return None
-    return Column(
-        name,
-        kind,
-        known=known,
-        unknown=unknown,
-        missing=missing,
-        takes_missing=unknown != "refuse" or len(known) < len(values),
-    )
-
-
-def _picked(picked: Any, names: Sequence[str]) -> list[str]:
-    """The names that a ColumnTransformer's choice of columns means."""
-    if isinstance(picked, slice):
-        bounds = [
-            names.index(bound) + (place == 1) if isinstance(bound, str) else bound
-            for place, bound in enumerate((picked.start, picked.stop))
-        ]
-        return list(names[bounds[0] : bounds[1] : picked.step])
-    every = picked.tolist() if hasattr(picked, "tolist") else picked
-    every = every if isinstance(every, list | tuple) else [every]
-    if every and all(isinstance(each, bool) for each in every):
-        return [name for name, chosen in zip(names, every, strict=True) if chosen]
-    return [each if isinstance(each, str) else names[each] for each in every]
-
-
-def _booster(part: Any) -> tuple[list[str], dict[str, Column]] | None:
-    kind = type(part)
-    if hasattr(kind, "get_booster"):
-        return boosters.of_xgboost(part.get_booster())
-    if hasattr(kind, "booster_"):
-        return boosters.of_lightgbm(part.booster_)
-    return boosters.of_catboost(part) if hasattr(kind, "get_cat_feature_indices") else None
-
-
-def _is_vectorizer(part: Any) -> bool:
-    """It makes columns of texts, as CountVectorizer does."""
-    united = getattr(part, "transformer_list", None)
-    if united:
-        return all(_is_vectorizer(_first(each)) for _, each in united)
-    return hasattr(part, "build_analyzer") and hasattr(part, "transform")
-
-
-def _first(estimator: Any) -> Any:
-    """The part that is given the items first: of pipelines, searches and the like."""
-    while True:
-        steps = getattr(estimator, "steps", None)
-        if steps:
-            estimator = next((each for _, each in steps if not isinstance(each, str)), None)
-            continue
-        inner = _inner(estimator) if not hasattr(estimator, "feature_names_in_") else None
-        if inner is None:
-            return estimator
-        estimator = inner
-
-
-def _inner(part: Any) -> Any:
-    """The fitted estimator in one that is around others; None where it is around none."""
-    for name in _INNER:
-        inner = getattr(part, name, None)
-        if name == "calibrated_classifiers_" and inner:
-            return inner[0].estimator
-        if isinstance(inner, list) and inner and hasattr(inner[0], "get_params"):
-            return inner[0]
-        if inner is not None and hasattr(inner, "get_params"):
-            return inner
-    return getattr(part, "estimator", None) if type(part).__name__ == "FrozenEstimator" else None
-
-
-def _numbered(count: int) -> list[str]:
-    return [f"x{place}" for place in range(count)]

@@ -33,12 +33,13 @@ _PLAIN = frozenset({"builtins", "numpy", "collections", "torch"})
 
 def is_foreign(value: Any) -> bool:
     """Whether a value is of a library of data frames."""
-    return _is_foreign_type(type(value))
+    kind: Any = type(value)
+    return _is_foreign_type(kind)
 
 
 @lru_cache(maxsize=1024)
 def _is_foreign_type(kind: Any) -> bool:
-    package = kind.__module__.partition(".")[0]
+    package = str(kind.__module__).partition(".")[0]
     if package in _PLAIN:
         # What is masked would not be when it has travelled.
         return kind.__name__ in ("MaskedArray", "MaskedConstant")

@@ -250,3 +250,16 @@ def test_categories_that_are_not_in_the_file_are_asked_for(
     types = {"city": ["Oslo", "Rome", "Tokyo"], "children": [0, 1, 2, 3]}
     model = serve(tmp_path / "m.ubj", "xgboost", dtype=types)
     np.testing.assert_array_equal(model.predict(categorical[ORDER])["y"], booster.predict(matrix))
+
+
+def test_numbers_without_end_are_what_xgboost_makes_of_them(
+    serve: Serve, tmp_path: Path, people: pandas.DataFrame, target: Any
+) -> None:
+    frame = people[["age", "children"]]
+    fitted = xgboost.XGBClassifier(**ROUNDS).fit(frame, target)
+    fitted.save_model(tmp_path / "m.ubj")
+    model = serve(tmp_path / "m.ubj", "xgboost")
+    for value in (np.inf, -np.inf, 1e300, np.nan):
+        row = pandas.DataFrame({"age": [value], "children": [1]})
+        y = model.predict(row)["y"]
+        np.testing.assert_allclose(y, fitted.predict_proba(row)[:, 1], rtol=1e-6)

@@ -131,9 +131,11 @@ def _digest_other(value: Any) -> Any:
 
 _heads = msgspec.msgpack.Encoder()
 _heads_decoder = msgspec.msgpack.Decoder(tuple[str, tuple[int, ...]])
-_encoder = msgspec.msgpack.Encoder(enc_hook=_pack_other)
+_encoder = msgspec.msgpack.Encoder(enc_hook=_pack_other, decimal_format="number")
 _decoder = msgspec.msgpack.Decoder(ext_hook=_unpack_extension)
 _objects_decoder = msgspec.msgpack.Decoder(
     tuple[tuple[int, ...], list[Any]], ext_hook=_unpack_extension
 )
-_digester = msgspec.msgpack.Encoder(enc_hook=_digest_other, order="deterministic")
+_digester = msgspec.msgpack.Encoder(
+    enc_hook=_digest_other, order="deterministic", decimal_format="number"
+)

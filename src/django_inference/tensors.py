@@ -7,7 +7,7 @@ has not made a prediction yet has no use for it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
@@ -110,3 +110,13 @@ class Signature(msgspec.Struct, frozen=True):
         """The number of rows that the artifact was exported for; -1 when any will do."""
         sizes = {spec.shape[spec.batch_axis] for spec in self.inputs if spec.batch_axis is not None}
         return sizes.pop() if len(sizes) == 1 else -1
+
+    @property
+    def has_columns(self) -> bool:
+        """Every input is a column with one value for each row, as those of tables are."""
+        return has_columns(self.inputs)
+
+
+def has_columns(specs: Sequence[TensorSpec]) -> bool:
+    """Whether every tensor has one value for each row, as the columns of tables have."""
+    return bool(specs) and all(spec.shape == (-1,) for spec in specs)

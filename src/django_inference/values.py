@@ -69,7 +69,7 @@ def check_sendable(value: Any) -> None:
             return simple
         return None if is_plain(simple.dtype) else simple.ravel().tolist()
 
-    msgspec.msgpack.Encoder(enc_hook=look).encode(value)
+    msgspec.msgpack.Encoder(enc_hook=look, decimal_format="number").encode(value)
 
 
 def reason(error: Exception) -> str:
@@ -184,7 +184,8 @@ class _Trip:
         self._arrays: list[Array] = []
 
     def packed(self, value: Any) -> bytes:
-        return msgspec.msgpack.encode(value, enc_hook=self._keep)
+        encoder = msgspec.msgpack.Encoder(enc_hook=self._keep, decimal_format="number")
+        return encoder.encode(value)
 
     def unpacked(self, packed: bytes | memoryview, kind: Any = Any) -> Any:
         return msgspec.msgpack.decode(packed, type=kind, ext_hook=self._take)

@@ -147,7 +147,7 @@ NUMPY: list[Any] = [
     *(np.array(["2024-01-01", "NaT"], "M8[ns]"), np.array([1, 2], "m8[s]"), np.zeros(1, "M8")),
     *(np.ma.array([1.0, 2.0], mask=[False, True]), np.ma.array([1.0, 2.0], mask=False)),
     np.ma.masked,
-    *(np.ma.array([1, 2]), np.matrix([[1, 2]]), np.array(["a"], np.dtypes.StringDType())),
+    *(np.ma.array([1, 2]), np.array([[1, 2]]).view(np.matrix), np.array(["a"], np.dtypes.StringDType())),
     *(np.array([True, False]), np.zeros(1, "V4"), np.array(["\ud800"])),
     np.array(["\ud800"], "O"),
     *(np.ones(2, dtype) for name in dir(ml_dtypes) if name.startswith(("float", "bfl", "int", "ui"))
@@ -254,6 +254,7 @@ def test_what_plain_values_arrive_as(value: Any, arrives: Any) -> None:
         (["a\0", "b"], np.array(["a\0", "b"], object)),
         ([b"a\0"], np.array([b"a\0"], object)),
         (["a", 1], np.array(["a", 1], object)),
+        (np.ma.array([1.0, 2.0], mask=[False, True]), np.array([1.0, np.nan])),
     ],
 )
 def test_what_arrays_arrive_as(value: Any, arrives: Any) -> None:
@@ -265,7 +266,7 @@ def test_what_arrays_arrive_as(value: Any, arrives: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (np.ma.array([1.0, 2.0], mask=[False, True]), "masked"),
+        ([np.ma.array([1.0, 2.0], mask=[False, True])], "masked"),
         (scipy.sparse.eye(2).tocsr(), "toarray"),
         (STRUCTURED, "dtype"),
         (10**40, "64 bits"),

@@ -180,7 +180,7 @@ def test_rows_lie_along_the_batch_axis() -> None:
     assert fitting.lengths(three) == {3}
     assert fitting.key(three) == fitting.key(one_more)
     assert fitting.key(three) != fitting.key(fitting.fit(np.zeros((3, 7, 2))))
-    assert fitting.row("x", np.zeros((7, 2))).shape == (7, 1, 2)
+    assert fitting.fit_one({"x": np.zeros((7, 2))})["x"].shape == (7, 1, 2)
 
 
 def test_an_axis_that_may_vary_takes_any_length_and_keeps_rows_apart() -> None:

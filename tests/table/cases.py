@@ -309,6 +309,18 @@ def lightgbm(folder: Path) -> Case:
     return Case("digits", declared, {"x": test}, lambda: {"y": expected}, near)
 
 
+def catboost(folder: Path) -> Case:
+    from catboost import CatBoostClassifier
+
+    x, y, test = _digits()
+    model = CatBoostClassifier(iterations=15, verbose=0, allow_writing_files=False).fit(x, y)
+    path = folder / "digits.cbm"
+    model.save_model(str(path))
+    declared = {"MODEL": path, "RUNTIME_OPTIONS": {"method": "predict_proba"}}
+    expected = model.predict_proba(test)
+    return Case("digits", declared, {"x": test}, lambda: {"y": expected}, near)
+
+
 def function(items: list[Any]) -> list[Any]:
     """A model that is a function: the length of each text."""
     return [len(item) for item in items]
@@ -331,5 +343,6 @@ CASES: Mapping[str, Callable[[Path], Case]] = {
     "sklearn": sklearn,
     "xgboost": xgboost,
     "lightgbm": lightgbm,
+    "catboost": catboost,
     "callable": callable,
 }

@@ -21,6 +21,7 @@ from django_inference import nested
 from django_inference.backends import streaming
 from django_inference.conf import PredictorSettings, parse_options
 from django_inference.exceptions import InvalidInput
+from django_inference.frames import as_item, as_payload
 from django_inference.specs import (
     NORMAL,
     PRIORITIES,
@@ -213,13 +214,15 @@ class BaseBackend(ABC):
         self, item: Any, *, timeout: float | None = None, priority: Priority = "normal"
     ) -> Any:
         """Predict one item."""
-        return self._answer([item], self.deadline(timeout), self._urgency(priority))[0]
+        items = [self._item(item)]
+        return self._answer(items, self.deadline(timeout), self._urgency(priority))[0]
 
     async def apredict_one(
         self, item: Any, *, timeout: float | None = None, priority: Priority = "normal"
     ) -> Any:
         """As `predict_one`, to be awaited."""
-        return (await self._aanswer([item], self.deadline(timeout), self._urgency(priority)))[0]
+        items = [self._item(item)]
+        return (await self._aanswer(items, self.deadline(timeout), self._urgency(priority)))[0]
 
     def stream(
         self, item: Any, *, timeout: float | None = None, priority: Priority = "normal"
@@ -258,14 +261,23 @@ class BaseBackend(ABC):
             ) from None
 
     def _payload(self, inputs: Any) -> Any:
+        inputs = self._readable(as_payload, inputs)
         if isinstance(inputs, (dict, list)) or hasattr(inputs, "__array__"):
             return inputs
         if isinstance(inputs, Mapping):
             return dict(inputs)
-        if isinstance(inputs, tuple):
-            return list(inputs)
         raise InvalidInput(
-            "predict() takes named tensors or a list of items, not "
+            "predict() takes named tensors, a data frame or a list of items, not "
             f"{type(inputs).__name__}; for a single item call predict_one().",
             alias=self.alias,
         )
+
+    def _item(self, item: Any) -> Any:
+        return self._readable(as_item, item)
+
+    def _readable(self, read: Callable[[Any], Any], value: Any) -> Any:
+        try:
+            return read(value)
+        except InvalidInput as error:
+            error.alias = self.alias
+            raise

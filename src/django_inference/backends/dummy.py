@@ -81,13 +81,13 @@ class DummyBackend(BaseBackend):
         self, item: Any, *, timeout: float | None = None, priority: Priority = "normal"
     ) -> Any:
         """Record the call and answer it."""
-        return self._record("predict_one", item)
+        return self._record("predict_one", self._item(item))
 
     async def apredict_one(
         self, item: Any, *, timeout: float | None = None, priority: Priority = "normal"
     ) -> Any:
         """Record the call and answer it."""
-        return self._record("predict_one", item)
+        return self._record("predict_one", self._item(item))
 
     def call(self, payload: Any, deadline: float, priority: int = NORMAL) -> Any:
         """Record the call and answer it."""

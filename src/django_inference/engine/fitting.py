@@ -68,6 +68,13 @@ class Fitting:
             tensors[spec.name] = value
         return tensors
 
+    def fit_one(self, row: Any) -> Tensors:
+        """As `fit`, for one row without the batch axis."""
+        if isinstance(row, dict):
+            return self.fit({name: self._with_axis(name, value) for name, value in row.items()})
+        name = self._inputs[0][0].name if len(self._inputs) == 1 else "item"
+        return self.fit(self._with_axis(name, row))
+
     def lengths(self, tensors: Tensors) -> set[int]:
         """The lengths of the batch axes: one for a batch, none where no tensor has such an axis."""
         lengths = {self.axes.length(name, tensor) for name, tensor in tensors.items()}
@@ -87,18 +94,13 @@ class Fitting:
                 key.append((name, tensor.dtype.str, row, b""))
         return tuple(key)
 
-    def row(self, name: str, value: Any) -> np.ndarray[Any, Any]:
-        """Give an input of one item its batch axis, if it has one."""
+    def _with_axis(self, name: str, value: Any) -> np.ndarray[Any, Any]:
+        """Give an input of one row its batch axis, if it has one."""
         array, axis = as_array(name, value), self.axes.of(name)
         if axis is None:
             return array
-        # An item with too few axes is refused by `fit`.
+        # A row with too few axes is refused by `fit`.
         return np.expand_dims(array, min(axis, array.ndim))
-
-    @property
-    def only_name(self) -> str | None:
-        """The name of the only input, if there is one only."""
-        return self._inputs[0][0].name if len(self._inputs) == 1 else None
 
     def _named(self, value: Any) -> dict[str, Any]:
         if self._signature is None:
@@ -165,6 +167,10 @@ def _cast(
     if dtype is None:
         if value.dtype.kind not in "OSUT":
             raise _wrong_type(value, spec)
+        for each in value.ravel() if value.dtype.kind == "O" else ():
+            if not isinstance(each, str | bytes):
+                found = "null" if each is None else f"a value of the type {type(each).__name__}"
+                raise InvalidInput(f"the input {spec.name!r} takes texts, and was given {found}.")
         return value
     if dtype.kind in "iu" and value.dtype.kind in "iu":
         # JSON has one kind of integer: what fits is taken, what would wrap is refused.

@@ -14,7 +14,7 @@ from django_inference.engine.examples import drawn
 from django_inference.engine.failures import OF_THE_MODEL
 from django_inference.engine.models import Model, Offender
 from django_inference.engine.proof import Proof
-from django_inference.engine.trials import Call, are_different, compare, kept
+from django_inference.engine.trials import Call, are_different, compare, fresh, kept
 from django_inference.exceptions import InvalidInput
 from django_inference.specs import one_line
 
@@ -82,11 +82,11 @@ def _two_alike(model: Model, payloads: Sequence[Any]) -> list[Unit]:
 
 
 def _together(model: Model, call: Call, units: list[Unit], tolerance: float | None) -> str | None:
-    outputs = [kept(call([unit])[0]) for unit in units]
+    outputs = [kept(call([fresh(unit)])[0]) for unit in units]
     model.observe(units, outputs)
     said = compare(model, call, units, outputs, tolerance)
     if not said:
-        said = said or compare(model, call, units[::-1], outputs[::-1], tolerance)
+        said = compare(model, call, units[::-1], outputs[::-1], tolerance)
     if said and difference(outputs[0], call(units[:1])[0], tolerance):
         return "the answers differ from run to run, so nothing can be said of what happens"
     return said
@@ -98,7 +98,7 @@ def _in_two_orders(model: Model, call: Call, tolerance: float | None) -> str | N
     if not payloads:
         return None
     (unit,) = model.units(Question(payloads[0]), lambda key: False)
-    output = kept(call([unit])[0])
+    output = kept(call([fresh(unit)])[0])
     model.observe([unit], [output])
     backwards = np.arange(count)[::-1]
     other = model.reordered(unit, backwards)

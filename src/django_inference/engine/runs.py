@@ -11,7 +11,7 @@ from django_inference.engine.failures import OF_THE_MODEL
 from django_inference.engine.models import Indivisible, Model, wrong_size
 from django_inference.engine.proof import TRIAL, Proof
 from django_inference.engine.streams import Stream
-from django_inference.engine.trials import Call, are_different, compare, kept
+from django_inference.engine.trials import Call, are_different, compare, fresh, kept
 from django_inference.engine.waiting import Waiting
 from django_inference.nested import serving
 
@@ -93,10 +93,8 @@ class Runs:
             if not self._wanted([unit]):
                 continue
             unit.request.begins(1)
-            # A runtime may write into its inputs, which are run a second time.
-            first = Unit(unit.request, unit.index, kept(unit.inputs), unit.rows, unit.key)
             try:
-                (output,) = self._call([first])
+                (output,) = self._call([fresh(unit)])
             except OF_THE_MODEL as error:
                 self._answers.fail(unit.request, error, unit.index)
             else:

@@ -14,6 +14,7 @@ from django_inference.engine.dtypes import Dtypes
 from django_inference.engine.failures import OF_THE_MODEL
 from django_inference.engine.fitting import Fitting, shapes
 from django_inference.engine.models import Indivisible, prepared, wrong_size
+from django_inference.engine.tables import TableFitting
 from django_inference.exceptions import InvalidInput
 from django_inference.runtimes.base import TensorRuntime
 from django_inference.specs import one_line
@@ -42,7 +43,12 @@ class TensorModel:
         self.max_rows = self.fixed_rows or max_rows
         self._runtime = runtime
         declared = Axes.declared(option)
-        self._fitting = Fitting(self.signature, declared)
+        table = runtime.table
+        self._fitting = (
+            Fitting(self.signature, declared)
+            if table is None
+            else TableFitting(self.signature, table)
+        )
         others = self.signature.others if self.signature is not None else ()
         self._others = {each.name: Fitting(each) for each in others}
         self._output_axes = Axes.of_specs(self.signature.outputs) if self.signature else declared
@@ -208,10 +214,5 @@ class TensorModel:
         return Unit(request, 0, inputs, rows, None, alone=True)
 
     def _item(self, request: Request, index: int, item: Any) -> Unit:
-        item = self._runtime.preprocess(item)
-        fitting = self._fitting
-        if isinstance(item, dict):
-            row: Any = {name: fitting.row(name, value) for name, value in item.items()}
-        else:
-            row = fitting.row(fitting.only_name or "item", item)
-        return self._unit(request, index, fitting.fit(row))
+        row = self._fitting.fit_one(self._runtime.preprocess(item))
+        return self._unit(request, index, row)

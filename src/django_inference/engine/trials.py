@@ -20,13 +20,18 @@ from django_inference.specs import one_line
 Call: TypeAlias = Callable[..., list[Any]]
 
 
-def kept(output: Any) -> Any:
-    """Copy an output that must outlive the next run: a runtime may use its buffers again."""
+def kept(value: Any) -> Any:
+    """Copy what must outlive the next run: a runtime may use its buffers again."""
     try:
-        return deepcopy(output)
+        return deepcopy(value)
     except Exception:
-        # What cannot be copied is most likely nobody's buffer.
-        return output
+        # What cannot be copied is most likely no buffer.
+        return value
+
+
+def fresh(unit: Unit) -> Unit:
+    """Copy a unit that is run more than once: a runtime may write into its inputs."""
+    return Unit(unit.request, unit.index, kept(unit.inputs), unit.rows, unit.key, unit.alone)
 
 
 def compare(

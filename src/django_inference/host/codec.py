@@ -82,7 +82,9 @@ class Codec:
         self._max_received = max_received
         self._is_client = incoming is Reply
         self._copies = False
-        self._encoder = msgspec.msgpack.Encoder(enc_hook=self._encode_other)
+        self._encoder = msgspec.msgpack.Encoder(
+            enc_hook=self._encode_other, decimal_format="number"
+        )
         self._decoder = msgspec.msgpack.Decoder(ext_hook=self._decode_extension)
         self._objects_decoder = msgspec.msgpack.Decoder(
             tuple[tuple[int, ...], list[Any]], ext_hook=self._decode_extension

@@ -10,6 +10,7 @@ from django.db import IntegrityError, InterfaceError, OperationalError, router, 
 
 from django_inference.backends.base import LONGEST_TIMEOUT
 from django_inference.exceptions import InvalidInput
+from django_inference.frames import as_item, as_payload
 from django_inference.handle import Predictor
 from django_inference.jobs import transitions
 from django_inference.jobs.models import Job
@@ -56,6 +57,11 @@ def submit(
             f"priority is one of {', '.join(PRIORITIES)}, not {priority!r}.",
             alias=predictor.alias,
         )
+    try:
+        inputs = as_item(inputs) if one else as_payload(inputs)
+    except InvalidInput as error:
+        error.alias = predictor.alias
+        raise
     job = Job(
         predictor=predictor.alias,
         owner_id=getattr(owner, "pk", None),

@@ -19,6 +19,7 @@ NonFinite: TypeAlias = Literal["null", "string"]
 
 _DEEPEST = 32
 _NUMBERS = frozenset({bool, int, float, NoneType})
+_SCALARS = _NUMBERS | {str, bytes}
 _NAMES: dict[type, str] = {
     dict: "objects",
     list: "lists",
@@ -31,7 +32,7 @@ _NAMES: dict[type, str] = {
 }
 
 
-def to_array(value: Any) -> Array:
+def to_array(value: Any, *, mixed: bool = False) -> Array:
     """Turn nested lists into an array; null among numbers is NaN.
 
     Level by level, so that a deep nesting costs no stack, and with texts as objects:
@@ -40,9 +41,11 @@ def to_array(value: Any) -> Array:
 
     Args:
         value: lists of equal lengths within a level, with the batch as the outermost.
+        mixed: take values of different types side by side, and null among texts, as the
+            columns of a table have them. They stay as they are.
 
     Returns:
-        An array of bool, int64, float64, or of str or bytes objects.
+        An array of bool, int64, float64, or of str or bytes objects; of any with `mixed`.
 
     Raises:
         ValueError: it is no such thing; the message says why.
@@ -69,7 +72,7 @@ def to_array(value: Any) -> Array:
         return np.zeros(shape)
     if kinds <= _NUMBERS:
         return _numbers(level, kinds).reshape(shape)
-    if kinds in ({str}, {bytes}):
+    if kinds in ({str}, {bytes}) or (mixed and kinds <= _SCALARS):
         texts = np.empty(len(level), dtype=object)
         texts[:] = level
         return texts.reshape(shape)

@@ -17,6 +17,7 @@ _TENSORS = (
     "tensorflow",
     "tensorflow1",
     "sklearn",
+    "catboost",
     "torch",
     "litert",
     "lightgbm",

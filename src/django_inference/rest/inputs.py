@@ -165,7 +165,7 @@ def _inputs(value: Any) -> Inputs:
 
 def _array(rows: Any) -> Any:
     """Nested lists, or the bytes of a `.npy` file, as an array."""
-    return read_npy(rows) if isinstance(rows, bytes) else to_array(rows)
+    return read_npy(rows) if isinstance(rows, bytes) else to_array(rows, mixed=True)
 
 
 def _items(value: Any) -> Items:

@@ -39,6 +39,7 @@ BUILT_IN: dict[str, str] = {
     "sklearn": "django_inference.runtimes.sklearn.SklearnRuntime",
     "xgboost": "django_inference.runtimes.xgboost.XgboostRuntime",
     "lightgbm": "django_inference.runtimes.lightgbm.LightgbmRuntime",
+    "catboost": "django_inference.runtimes.catboost.CatboostRuntime",
     "callable": "django_inference.runtimes.callable.CallableRuntime",
 }
 

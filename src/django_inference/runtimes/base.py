@@ -16,6 +16,7 @@ from django_inference.exceptions import InvalidInput
 
 if TYPE_CHECKING:
     from django_inference.artifacts import Artifact
+    from django_inference.runtimes.tables import Table
     from django_inference.tensors import BatchAxis, Signature, Tensors
 
 
@@ -142,9 +143,12 @@ class TensorRuntime(BaseRuntime):
     Attributes:
         signature: the tensors of the loaded model, set by `load`; None when the artifact
             does not say, in which case inputs reach the framework unchecked.
+        table: the columns of a model over named columns, set by `load`; the signature then has
+            one input a column, and `predict` is given an array of one axis for each.
     """
 
     signature: Signature | None = None
+    table: Table | None = None
 
     @abstractmethod
     def predict(self, inputs: Tensors) -> Tensors:

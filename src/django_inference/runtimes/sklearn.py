@@ -4,39 +4,48 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django_inference.exceptions import InvalidInput
-from django_inference.runtimes.base import TensorRuntime
-from django_inference.runtimes.estimators import framework_of, set_threads, version_warnings
-from django_inference.runtimes.features import Features
+from django_inference.runtimes.estimators import (
+    framework_of,
+    selects_by_name,
+    set_threads,
+    version_warnings,
+)
 from django_inference.runtimes.loading import model_file, required, usable_cores
-from django_inference.tensors import Signature, TensorSpec
+from django_inference.runtimes.pickles import PICKLES, Unpickled, read_pickle, unreadable
+from django_inference.runtimes.tables.columns import Column, Table
+from django_inference.runtimes.tables.estimators import Found, columns_of
+from django_inference.runtimes.tables.frames import frame_of, has_pandas, matrix_of, objects_of
+from django_inference.runtimes.tables.options import Extra, Types, ignores, typed
+from django_inference.runtimes.tables.runtime import TableRuntime
+from django_inference.tensors import TensorSpec
 
 if TYPE_CHECKING:
     from django_inference.artifacts import Artifact
     from django_inference.tensors import Tensors
 
-_PICKLES = (".joblib", ".pkl", ".pickle")
 _METHODS = ("predict", "predict_proba", "decision_function", "transform")
+_NEEDS_PANDAS = "it takes columns by their names, which needs pandas: pip install pandas"
 
 
-class SklearnRuntime(TensorRuntime):
+class SklearnRuntime(TableRuntime):
     """A `.joblib`, `.pkl` or `.pickle` file, which need `TRUSTED` or `SHA256`, or `.skops`.
 
-    The input is `x`: a row an item, a column a feature, in the order of the training; for
-    a pipeline that begins with text, one text an item, and no signature. The output is
-    `y`, or `y0`, `y1`, … where the estimator returns a list of arrays. Where there is pandas,
-    an estimator that was fitted on a data frame is given one.
+    An estimator that was fitted on a data frame takes a table: one input a column, each of the
+    type that the fitted parts tell. One that was fitted on an array of numbers takes `x`: a
+    row an item, a column a feature, in the order of the training; a pipeline that begins with
+    text takes one text an item. The output is `y`, or `y0`, `y1`, … where the estimator
+    returns several arrays; of `kneighbors`, `distances` and `indices`.
 
     Args:
         method: of the estimator, such as `predict`, `predict_proba`, `decision_function`
             or `transform`.
-        dtype: of `x`; `str` for an estimator of categories given as text. For one that was
-            fitted on a data frame also a dict of its columns, each with its type: then each
-            is an input of its own.
+        dtype: a dict of the types of columns that the estimator does not tell, or one type for
+            all of them; for an estimator that was fitted on an array, the type of `x`.
+        extra_columns: "refuse" a column that the model does not have, or "ignore" it.
         trusted_types: types beyond scikit-learn's own that a `.skops` file may hold; all
             of them where the predictor is trusted.
         mmap_mode: as joblib takes it; with "r", replicas share the arrays of a file that
@@ -48,8 +57,8 @@ class SklearnRuntime(TensorRuntime):
 
     requires: ClassVar[tuple[str, ...]] = ("sklearn", "joblib")
     extra: ClassVar[str] = "sklearn"
-    suffixes: ClassVar[tuple[str, ...]] = (*_PICKLES, ".skops")
-    runs_code: ClassVar[tuple[str, ...]] = _PICKLES
+    suffixes: ClassVar[tuple[str, ...]] = (*PICKLES, ".skops")
+    runs_code: ClassVar[tuple[str, ...]] = PICKLES
     needs_artifact: ClassVar[bool] = True
     can_share_weights: ClassVar[bool] = True
 
@@ -57,18 +66,21 @@ class SklearnRuntime(TensorRuntime):
         self,
         *,
         method: str = "predict",
-        dtype: str | Mapping[str, str] = "float64",
+        dtype: Types = None,
+        extra_columns: Extra = "refuse",
         trusted_types: Sequence[str] = (),
         mmap_mode: str | None = None,
         threads: int | None = None,
     ) -> None:
         self._method = method
         self._dtype = dtype
+        self._ignores_extra = ignores(extra_columns)
         self._trusted_types = trusted_types
         self._mmap_mode = mmap_mode
         self._threads = threads
         self._call: Callable[[Any], Any]
-        self._features: Features
+        self._shape: Callable[[Tensors], Any]
+        self._warns_of_names = False
 
     def load(self, artifact: Artifact | None) -> None:
         """Read the estimator.
@@ -80,66 +92,84 @@ class SklearnRuntime(TensorRuntime):
         artifact = required(artifact)
         file = model_file(artifact, self.suffixes)
         read = self._read_skops if file.suffix == ".skops" else self._read_pickle
-        with version_warnings() as found:
-            estimator = read(file, trusted=artifact.trusted)
-        self.warnings = tuple(found)
+        estimator, self.warnings = read(file, trusted=artifact.trusted)
         self._call = self._bound(file, estimator)
         self._set_threads(estimator)
         self.device, self.framework = "cpu", framework_of(estimator)
         try:
-            self._features = Features(estimator, self._dtype)
+            inputs = self._inputs(estimator, columns_of(estimator))
+            if inputs:
+                self._declare(inputs)
         except ValueError as error:
             raise ValueError(f"{file} holds a {type(estimator).__name__}: {error}") from error
-        if self._features.inputs is not None:
-            self.signature = Signature(self._features.inputs, self._outputs(self._features.inputs))
 
-    def preprocess(self, item: Any) -> Any:
-        """Take a text alone as `x`, for a pipeline that begins with text."""
-        return {"x": item} if isinstance(item, str) else item
+    def _inputs(self, estimator: Any, found: Found) -> tuple[TensorSpec, ...]:
+        """What the estimator takes; nothing where it does not say."""
+        if found.is_text:
+            # Without a signature: what an item of text is, is not told by the file.
+            self.table = Table((Column("x", "text", takes_missing=False),))
+            self._shape = lambda inputs: objects_of(self._table, {"x": _plain(inputs)})[:, 0]
+            return ()
+        if found.names is None and not self._has_kinds(found):
+            if isinstance(self._dtype, Mapping):
+                raise ValueError(
+                    "it was not fitted on a data frame, so its features have no names: `dtype` "
+                    "must be one type, of the input 'x'."
+                )
+            self._shape = _plain
+            dtype = str(self._dtype or "float64")
+            return () if found.count is None else (TensorSpec("x", dtype, (-1, found.count)),)
+        names = found.names or [f"x{place}" for place in range(found.count or 0)]
+        used = [name for name in names if name not in found.unused]
+        columns = typed(used, found.columns, self._dtype, guesses=found.guesses)
+        self.table = Table(
+            columns,
+            unused=frozenset(found.unused),
+            ignores_extra=self._ignores_extra,
+            has_blanks_as_underscores=hasattr(type(estimator), "booster_"),
+        )
+        self._shape = self._shape_of(estimator, found)
+        return self._table.inputs
 
-    def predict(self, inputs: Tensors) -> Tensors:
-        """Call the estimator once."""
-        x = self._features.table(inputs)
-        try:
-            y = self._asked(x)
-        except ValueError as error:
-            if not _is_finite(inputs):
-                # Many estimators take no such thing, and say so.
-                raise InvalidInput(str(error).partition("\n")[0]) from error
-            raise
-        if isinstance(y, list):
-            return {f"y{index}": _array(part) for index, part in enumerate(y)}
-        return {"y": _array(y)}
+    def _has_kinds(self, found: Found) -> bool:
+        """Whether what was fitted on an array took more than numbers."""
+        return self._dtype is None and any(
+            column.kind != "number" for column in found.columns.values()
+        )
 
-    def _asked(self, x: Any) -> Any:
-        if not self._features.lack_names:
-            return self._call(x)
+    def _shape_of(self, estimator: Any, found: Found) -> Callable[[Tensors], Any]:
+        """How the columns are put together for the estimator."""
+        table = self._table
+        if found.names is None or hasattr(type(estimator), "get_cat_feature_indices"):
+            if all(column.kind == "number" for column in table.columns):
+                return lambda inputs: matrix_of(table, inputs, "float64")
+            return lambda inputs: objects_of(table, inputs)
+        if has_pandas():
+            return lambda inputs: frame_of(table, inputs)
+        numeric = all(column.kind in ("number", "integer") for column in table.columns)
+        if table.unused or not numeric or selects_by_name(estimator):
+            raise ValueError(_NEEDS_PANDAS)
+        self._warns_of_names = True
+        return lambda inputs: matrix_of(table, inputs, "float64")
+
+    @property
+    def _table(self) -> Table:
+        assert self.table is not None
+        return self.table
+
+    def _answer(self, inputs: Tensors) -> Any:
+        given = self._shape(inputs)
+        if not self._warns_of_names:
+            return self._call(given)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="X does not have valid feature names")
-            return self._call(x)
+            return self._call(given)
 
-    def _read_pickle(self, file: Path, *, trusted: bool) -> Any:
-        if not trusted:
-            raise ValueError(
-                f"{file} is a pickle, which can run any code when it is loaded: set TRUSTED or "
-                "pin SHA256 if you know where it comes from, or save the estimator with skops."
-            )
-        import joblib
-
+    def _read_pickle(self, file: Path, *, trusted: bool) -> Unpickled:
         mode = self._mmap_mode or ("r" if self.share_weights else None)
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("error", message=".*mmap_mode", category=UserWarning)
-                return joblib.load(file, mmap_mode=mode)
-        except UserWarning as error:
-            raise ValueError(
-                f"{file} is compressed, so it cannot be mapped into memory: save the estimator "
-                "with joblib.dump(estimator, path, compress=0)."
-            ) from error
-        except Exception as error:
-            raise _unreadable(file, error) from error
+        return read_pickle(file, trusted=trusted, mmap_mode=mode)
 
-    def _read_skops(self, file: Path, *, trusted: bool) -> Any:
+    def _read_skops(self, file: Path, *, trusted: bool) -> Unpickled:
         try:
             import skops.io
         except ImportError as error:
@@ -155,7 +185,7 @@ class SklearnRuntime(TensorRuntime):
         try:
             untrusted = skops.io.get_untrusted_types(file=file)
         except Exception as error:
-            raise _unreadable(file, error) from error
+            raise unreadable(file, error) from error
         refused = sorted(set(untrusted) - set(self._trusted_types))
         if refused and not trusted:
             raise ValueError(
@@ -163,9 +193,11 @@ class SklearnRuntime(TensorRuntime):
                 "they are, list them in the option `trusted_types`."
             )
         try:
-            return skops.io.load(file, trusted=untrusted)
+            with version_warnings() as found:
+                value = skops.io.load(file, trusted=untrusted)
         except Exception as error:
-            raise _unreadable(file, error) from error
+            raise unreadable(file, error) from error
+        return Unpickled(value, tuple(found))
 
     def _bound(self, file: Path, estimator: Any) -> Callable[[Any], Any]:
         method = getattr(estimator, self._method, None)
@@ -187,39 +219,10 @@ class SklearnRuntime(TensorRuntime):
         set_threads(estimator, self._threads, at_most=False)
         threadpoolctl.threadpool_limits(limits=self._threads)
 
-    def _outputs(self, inputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
-        """An estimator does not declare what it returns, so it is tried on a row of zeros."""
-        import numpy as np
 
-        if all(spec.dtype != "str" for spec in inputs):
-            # Not every estimator takes zeros: then its outputs stay undeclared.
-            with suppress(Exception):
-                tried = self.predict(
-                    {spec.name: np.zeros((1, *spec.shape[1:]), spec.dtype) for spec in inputs}
-                )
-                return tuple(_spec(name, array) for name, array in tried.items())
-        return ()
-
-
-def _is_finite(inputs: Tensors) -> bool:
-    import numpy as np
-
-    return all(
-        tensor.dtype.kind != "f" or bool(np.isfinite(tensor).all()) for tensor in inputs.values()
-    )
-
-
-def _array(value: Any) -> Any:
-    import numpy as np
-
-    array = value.toarray() if hasattr(value, "toarray") else np.asarray(value)
-    return array.astype(object) if array.dtype.kind == "U" else array
-
-
-def _spec(name: str, array: Any) -> TensorSpec:
-    dtype = "str" if array.dtype.kind == "O" else array.dtype.name
-    return TensorSpec(name, dtype, (-1, *array.shape[1:]))
-
-
-def _unreadable(file: Path, error: Exception) -> ValueError:
-    return ValueError(f"{file} cannot be read: {type(error).__name__}: {error}")
+def _plain(inputs: Tensors) -> Any:
+    try:
+        return inputs["x"]
+    except KeyError:
+        given = ", ".join(inputs) or "nothing"
+        raise InvalidInput(f"the input is named 'x'; given: {given}.") from None

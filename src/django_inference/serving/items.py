@@ -23,6 +23,7 @@ import numpy as np
 
 from django_inference.exceptions import InvalidInput
 from django_inference.plain import to_plain
+from django_inference.serving.payloads import has_null
 from django_inference.tensors import Signature
 from django_inference.wire.datatypes import Array, elements
 
@@ -57,6 +58,8 @@ def items_of(inputs: dict[str, Array], signature: Signature | None) -> list[Any]
         if array.ndim and len(array) > MOST_ROWS:
             raise InvalidInput(f"the input {name!r} has {len(array)} rows, more than {MOST_ROWS}.")
         return list(array) if array.ndim else [array[()]]
+    if has_null(array):
+        raise InvalidInput(f"the input {name!r} takes an item in each element, and was given null.")
     found = list(elements(array))
     if name == ITEMS and (length := sum(map(len, found))) > MOST_OF_DOCUMENTS:
         raise InvalidInput(

@@ -14,7 +14,6 @@ from django_inference.wire.datatypes import (
     Array,
     Buffer,
     datatype_named,
-    elements,
     from_bytes,
     texts,
 )
@@ -39,6 +38,8 @@ def payload_of(
     for name, array in inputs.items():
         if name in wants_text and array.dtype.kind == "O":
             array = as_texts(array)
+        elif signature is None and has_null(array):
+            raise InvalidInput(f"the input {name!r} takes bytes, and was given null.")
         elif aligned and not array.flags.aligned:
             # Where a blob begins is the client's choice; not every framework takes any.
             array = array.copy()
@@ -92,8 +93,14 @@ def as_texts(array: Array) -> Array:
     """
     found = np.empty(array.size, dtype=object)
     try:
-        for index, value in enumerate(elements(array)):
-            found[index] = value.decode()
+        for index, value in enumerate(array.ravel()):
+            # Whether a text may be missing is for the model to say.
+            found[index] = value.decode() if isinstance(value, bytes) else value
     except UnicodeDecodeError:
         return array
     return found.reshape(array.shape)
+
+
+def has_null(array: Array) -> bool:
+    """Whether an element of BYTES is missing."""
+    return array.dtype.kind == "O" and any(value is None for value in array.ravel())

@@ -164,7 +164,7 @@ def elements(array: Array) -> Iterator[bytes]:
         yield value if type(value) is bytes else _encoded(value)
 
 
-def texts(values: Iterable[bytes], count: int, name: str) -> Array:
+def texts(values: Iterable[bytes | None], count: int, name: str) -> Array:
     """An array of one axis that holds `count` bytes objects.
 
     Raises:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
+
 from django_inference.exceptions import InvalidInput
 from django_inference.tensors import TensorSpec
 from django_inference.wire.bodies import load
@@ -16,7 +18,7 @@ from django_inference.wire.datatypes import DTYPES, datatype_named
 from django_inference.wire.json_shapes import shape_of
 from django_inference.wire.json_tensors import from_json
 from django_inference.wire.nesting import Array, dtype_named, flatten, guessed, numbers
-from django_inference.wire.texts import read_texts
+from django_inference.wire.texts import is_binary, read_text, read_texts
 
 #: Types whose numbers are read piece by piece, straight into an array.
 _WITHOUT_LISTS = frozenset(DTYPES) - {"BOOL"}
@@ -78,6 +80,9 @@ class Lists:
 
 def _tensor(name: str, value: Any, spec: TensorSpec | None) -> Array:
     flat, shape = flatten(value, name)
+    if len(shape) == 1 and None in flat:
+        # A value is missing: whether the model takes that is for its columns to say.
+        return _objects(flat)
     if spec is not None and spec.dtype in ("str", "bytes"):
         return read_texts(flat, name, spec.dtype).reshape(shape)
     if spec is None and flat and isinstance(flat[0], str | dict):
@@ -85,3 +90,9 @@ def _tensor(name: str, value: Any, spec: TensorSpec | None) -> Array:
     dtype = dtype_named(spec.dtype) if spec else None
     array = guessed(flat, name) if dtype is None else numbers(flat, dtype, name)
     return array.reshape(shape)
+
+
+def _objects(values: list[Any]) -> Array:
+    array = np.empty(len(values), dtype=object)
+    array[:] = [read_text(each, "") if is_binary(each) else each for each in values]
+    return array

@@ -232,7 +232,10 @@ def _texts(text: bytes, shape: Sequence[int], count: int, name: str, is_base64: 
     return texts((_bytes(value, name, is_base64) for value in level), count, name)
 
 
-def _bytes(value: str, name: str, is_base64: bool) -> bytes:
+def _bytes(value: str | None, name: str, is_base64: bool) -> bytes | None:
+    if value is None:
+        # A missing text: whether the model takes that is for its columns to say.
+        return None
     if not is_base64:
         return value.encode()
     try:
@@ -243,7 +246,7 @@ def _bytes(value: str, name: str, is_base64: bool) -> bytes:
 
 @lru_cache(maxsize=64)
 def _nested_texts(depth: int) -> msgspec.json.Decoder[Any]:
-    kind: Any = str
+    kind: Any = str if depth > 2 else str | None
     for _ in range(max(depth, 1)):
         kind = list[kind]
     return msgspec.json.Decoder(kind)

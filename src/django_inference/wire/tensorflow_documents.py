@@ -7,12 +7,13 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from django_inference.exceptions import InvalidInput
-from django_inference.tensors import TensorSpec
+from django_inference.tensors import TensorSpec, has_columns
 from django_inference.wire.bodies import load
 from django_inference.wire.json_lists import Lists
-from django_inference.wire.nesting import Array
+from django_inference.wire.nesting import Array, flatten
 from django_inference.wire.texts import is_binary
 
 Specs = Sequence[TensorSpec]
@@ -132,10 +133,20 @@ def tensors_of(document: PredictDocument, specs: Specs = ()) -> dict[str, Array]
     assert lists is not None
     if len(specs) == 1:
         return {specs[0].name: lists.tensor(specs[0].name, specs[0])}
+    if has_columns(specs):
+        # Rows in the model's own order, if it is one of columns; else it knows no such name.
+        return {"x": _rows(lists.read())}
     if specs:
         expected = ", ".join(map(str, specs))
         raise InvalidInput(f"the inputs have to be given by name: {expected}.")
     return lists.tensor("inputs", None)
+
+
+def _rows(value: Any) -> Array:
+    flat, shape = flatten(value, "x")
+    rows = np.empty(len(flat), dtype=object)
+    rows[:] = flat
+    return rows.reshape(shape)
 
 
 def _unwrapped(value: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from django_inference.backends.mapping.batches import Batch, Predicts, achunks, chunks
 from django_inference.backends.mapping.options import MapOptions
 from django_inference.driving import arun, run
+from django_inference.frames import rows_of
 
 if TYPE_CHECKING:
     from django_inference.backends.mapping.checkpoint import Checkpoint
@@ -72,6 +73,8 @@ def map_items(backend: Predicts, items: Iterable[Any], options: MapOptions) -> I
     No more items are held in memory than a batch more than the backend's concurrency has, and
     those whose outcomes are being handed out.
     """
+    if (rows := rows_of(items)) is not None:
+        items = rows
     course = Course(backend, items, options)
     pending: deque[tuple[Batch, Future[None]]] = deque()
     pool = ThreadPoolExecutor(backend.concurrency, thread_name_prefix="inference-map")
@@ -118,6 +121,8 @@ async def amap_items(
     backend: Predicts, items: Iterable[Any] | AsyncIterable[Any], options: MapOptions
 ) -> AsyncIterator[Any]:
     """As `map_items`; `items` may be an asynchronous iterable too."""
+    if (rows := rows_of(items)) is not None:
+        items = rows
     if options.checkpoint is None:
         course = Course(backend, items, options)
     else:

@@ -76,7 +76,8 @@ def numbers(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 def test_columns_are_picked_by_name_from_a_plain_array(numbers: SimpleNamespace) -> None:
     runtime = loaded(numbers.path)
     assert runtime.signature == Signature(
-        (TensorSpec("x", "float64", (-1, 2)),), (TensorSpec("y", "float64", (-1,)),)
+        (TensorSpec("age", "float64", (-1,)), TensorSpec("children", "float64", (-1,))),
+        (TensorSpec("y", "float64", (-1,)),),
     )
     y = runtime.predict({"x": numbers.frame.to_numpy(np.float64)})["y"]
     np.testing.assert_allclose(y, numbers.pipeline.predict(numbers.frame))
@@ -86,7 +87,8 @@ def test_each_column_can_be_an_input_of_its_own(mixed: SimpleNamespace) -> None:
     # In whatever order the settings have them.
     runtime = loaded(mixed.path, dtype=dict(reversed(TYPES.items())), method="predict_proba")
     assert runtime.signature == Signature(
-        tuple(TensorSpec(name, dtype, (-1,)) for name, dtype in TYPES.items())
+        tuple(TensorSpec(name, dtype, (-1,)) for name, dtype in TYPES.items()),
+        (TensorSpec("y", "float64", (-1, 2)),),
     )
     y = runtime.predict({name: PEOPLE[name].to_numpy() for name in PEOPLE})["y"]
     np.testing.assert_allclose(y, mixed.pipeline.predict_proba(PEOPLE))
@@ -109,7 +111,10 @@ def test_a_function_is_given_the_data_frame(tmp_path: Path) -> None:
     frame = PEOPLE[["age", "children"]]
     pipeline.fit(frame, frame["age"])
     joblib.dump(pipeline, tmp_path / "older.joblib")
-    y = loaded(tmp_path / "older.joblib").predict({"x": frame.to_numpy(np.float64)})["y"]
+    with pytest.raises(ValueError, match=r'columns age, children: .*{"dtype": {"age": "float64"'):
+        loaded(tmp_path / "older.joblib")
+    runtime = loaded(tmp_path / "older.joblib", dtype={"age": "float64", "children": "float64"})
+    y = runtime.predict({"x": frame.to_numpy(np.float64)})["y"]
     np.testing.assert_allclose(y, frame["age"])
 
 
@@ -118,7 +123,7 @@ def test_a_function_is_given_the_data_frame(tmp_path: Path) -> None:
     [
         (TYPES | {"height": "float64"}, "not fitted on a column 'height'.*age, city, children"),
         ({"ages": "str", "city": "str"}, r"a column 'ages' \(did you mean 'age'\?\)"),
-        ({"city": "str"}, "lacks the types of age, children"),
+        ({"city": "strings"}, "the type 'strings' is not known; it is 'float64', 'int64'"),
     ],
 )
 def test_columns_are_those_of_the_training(

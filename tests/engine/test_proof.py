@@ -129,7 +129,7 @@ def test_what_cannot_be_divided_is_run_again_one_by_one_and_never_shared_again(
     assert [len(each["x"]) for each in calls] == [1, 1, 1, 1]
 
 
-def test_values_that_depend_on_the_neighbours_end_batching_at_the_first_trial() -> None:
+def test_values_that_depend_on_the_neighbours_end_batching_at_the_first_proof_run() -> None:
     model = engine(lambda inputs: {"y": inputs["x"] - inputs["x"].mean(axis=0)}, None)
     outcomes = model.run(*({"x": np.array([[n, 1], [0, 0]], np.float32)} for n in range(8)))
     for n, outcome in enumerate(outcomes):
@@ -327,7 +327,7 @@ def test_the_golden_questions_are_examples() -> None:
     assert model.run([2, 7]) == [[2, 7]]
 
 
-def test_a_request_that_fails_by_itself_fails_alone_in_a_trial() -> None:
+def test_a_request_that_fails_by_itself_fails_alone_in_a_proof_run() -> None:
     def faulty(items: list[Any]) -> list[Any]:
         if "bad" in items:
             raise ValueError("broken")

@@ -1,4 +1,4 @@
-"""The trial of a model that was just loaded, before it takes traffic."""
+"""The proof runs of a model that was just loaded, before it takes traffic."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django_inference.engine.examples import drawn
 from django_inference.engine.failures import OF_THE_MODEL
 from django_inference.engine.models import Model, Offender
 from django_inference.engine.proof import Proof
-from django_inference.engine.trials import Call, are_different, differ, fresh, kept, share
+from django_inference.engine.proof_runs import Call, are_different, differ, fresh, kept, share
 from django_inference.exceptions import InvalidInput
 from django_inference.specs import one_line
 
@@ -60,7 +60,7 @@ def prove_at_load(model: Model, call: Call, examples: Sequence[Any], proof: Proo
         else:
             said = _shared(model, call, examples, proof.tolerance)
     except OF_THE_MODEL as error:
-        logger.info("no trial with examples: %s", one_line(error))
+        logger.info("no proof run with examples: %s", one_line(error))
         return
     if said:
         proof.refuted(said)

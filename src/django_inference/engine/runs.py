@@ -9,9 +9,9 @@ from django_inference.engine.answers import Answers
 from django_inference.engine.batching import Request, Unit
 from django_inference.engine.failures import OF_THE_MODEL
 from django_inference.engine.models import Indivisible, Model, wrong_size
-from django_inference.engine.proof import TRIAL, Proof
+from django_inference.engine.proof import SHARED_UNITS, Proof
 from django_inference.engine.streams import Stream
-from django_inference.engine.trials import Call, are_different, compare, fresh, kept
+from django_inference.engine.proof_runs import Call, are_different, compare, fresh, kept
 from django_inference.engine.waiting import Waiting
 from django_inference.nested import serving
 
@@ -56,8 +56,8 @@ class Runs:
                 for each in batch:
                     self._run_by_itself(each)
                 return
-            self._try(batch[:TRIAL])
-            batch = self._wanted(batch[TRIAL:])
+            self._prove(batch[:SHARED_UNITS])
+            batch = self._wanted(batch[SHARED_UNITS:])
 
     def _run_together(self, batch: list[Unit]) -> None:
         for unit in batch:
@@ -86,7 +86,7 @@ class Runs:
         elif self._wanted([unit]):
             self._run_together([unit])
 
-    def _try(self, batch: list[Unit]) -> None:
+    def _prove(self, batch: list[Unit]) -> None:
         """Run units one by one and together; each gets the answer of its own run."""
         ran, outputs = [], []
         for unit in batch:
@@ -136,7 +136,7 @@ class Runs:
             self._answers.give(request, result)
 
     def _is_time_for_an_audit(self) -> bool:
-        return len(self._waiting) < TRIAL and self._proof.audits()
+        return len(self._waiting) < SHARED_UNITS and self._proof.audits()
 
     def _wanted(self, batch: list[Unit]) -> list[Unit]:
         now = time.monotonic()

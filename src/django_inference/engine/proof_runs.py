@@ -1,4 +1,4 @@
-"""Trials: the same units run one by one, and together.
+"""Proof runs: the same units run one by one, and together.
 
 Args named `call` are a function that runs a batch and returns an output for each of its units.
 """

@@ -10,8 +10,8 @@ from django_inference.engine.batching import Request, Unit
 from django_inference.engine.failures import OF_THE_MODEL
 from django_inference.engine.models import Indivisible, Model, wrong_size
 from django_inference.engine.proof import SHARED_UNITS, Proof
-from django_inference.engine.streams import Stream
 from django_inference.engine.proof_runs import Call, are_different, compare, fresh, kept
+from django_inference.engine.streams import Stream
 from django_inference.engine.waiting import Waiting
 from django_inference.nested import serving
 

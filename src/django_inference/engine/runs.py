@@ -46,10 +46,11 @@ class Runs:
         proof = self._proof
         while batch:
             unit = batch[0]
-            if len(batch) == 1 and self._model.fixed_rows <= unit.rows <= self._model.max_rows:
+            is_short = len(batch) == 1 and unit.rows <= self._model.max_rows
+            if unit.rows >= self._model.fixed_rows and (unit.alone or is_short):
                 self._run_together(batch)
                 return
-            if unit.alone or (proof.joins(unit.key) and not self._is_time_for_an_audit()):
+            if proof.joins(unit.key) and not self._is_time_for_an_audit():
                 self._run_together(batch)
                 return
             if proof.reason:

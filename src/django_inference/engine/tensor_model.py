@@ -195,6 +195,8 @@ class TensorModel:
             raise InvalidInput("there are no inputs.")
         if lengths == {0}:
             raise InvalidInput(f"the batch is empty: {shapes(tensors)}.")
+        if len(lengths) > 1 and self.fixed_rows:
+            raise InvalidInput(f"the inputs must have as many rows each, not: {shapes(tensors)}.")
         if len(lengths) != 1:
             # Without one number of rows, this is a call of its own.
             return Unit(request, index, tensors, 1, None, alone=True)

@@ -119,11 +119,11 @@ class TensorModel:
             elif axis is None and has_rows and self._says_no_shape(name):
                 self._output_axes.learn(name, 0)
         if self.signature is not None:
-            outputs = tuple(
+            specs = tuple(
                 msgspec.structs.replace(spec, batch_axis=self._output_axes.of(spec.name))
                 for spec in self.signature.outputs
             )
-            self.signature = msgspec.structs.replace(self.signature, outputs=outputs)
+            self.signature = msgspec.structs.replace(self.signature, outputs=specs)
 
     def reordered(self, unit: Unit, order: Any) -> Unit:
         """A unit with its rows in another order."""
@@ -170,7 +170,7 @@ class TensorModel:
 
     def _predicted(self, inputs: Tensors, batch: list[Unit]) -> Tensors:
         try:
-            return self._dtypes.taken(self._runtime.predict(self._dtypes.given(inputs)))
+            outputs: Tensors = self._dtypes.taken(self._runtime.predict(self._dtypes.given(inputs)))
         except OF_THE_MODEL as error:
             if len(self._fitting.lengths(inputs)) < 2 or isinstance(error, InvalidInput):
                 raise
@@ -179,6 +179,7 @@ class TensorModel:
                 f"the inputs have different numbers of rows ({shapes(inputs)}), which the model "
                 f"does not take: {one_line(error)}"
             ) from error
+        return outputs
 
     def _check_rows(self, outputs: Tensors, rows: int) -> None:
         for name, output in outputs.items():

@@ -480,7 +480,7 @@ def test_types_beyond_numpys_own_are_float32_to_callers(
 
     signature = [tf.TensorSpec([None, 2], dtype, name="x")]
     module.double = tf.function(double, input_signature=signature)
-    tf.saved_model.save(module, str(tmp_path), signatures=double)
+    tf.saved_model.save(module, str(tmp_path), signatures=module.double)
     engine = Engine(
         ModelSpec(alias="m", runtime=f"django_inference.runtimes.{runtime}", artifact=str(tmp_path))
     )

@@ -1,4 +1,4 @@
-"""Inputs that nobody has sent, for proof runs at load."""
+"""Made-up inputs for proof runs at load."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class TensorModel:
             inputs = pad(inputs, axes, missing, with_zeros=with_zeros)
         outputs = self._predicted(inputs, batch)
         if len(batch) == 1 and missing <= 0:
-            # Whatever it is, it is this caller's alone.
+            # The run had one caller, who gets all of it.
             return [outputs]
         self._check_rows(outputs, max(rows, self.fixed_rows))
         results, start = [], 0

@@ -195,6 +195,11 @@ class TensorModel:
             raise InvalidInput("there are no inputs.")
         if lengths == {0}:
             raise InvalidInput(f"the batch is empty: {shapes(tensors)}.")
+        if self.fixed_rows and len(lengths) > 1:
+            raise InvalidInput(
+                f"the inputs have different numbers of rows ({shapes(tensors)}), and the model "
+                f"takes {self.fixed_rows} of each."
+            )
         if len(lengths) != 1:
             # Without one number of rows, this is a call of its own.
             return Unit(request, index, tensors, 1, None, alone=True)

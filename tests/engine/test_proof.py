@@ -444,3 +444,31 @@ def test_what_is_no_exception_does_not_end_the_thread(kind: type[BaseException])
     assert good["y"].tolist() == [[2, 2]]
     assert isinstance(bad, PredictionFailed)
     assert kind.__name__ in bad.message
+
+
+def test_declared_axes_of_outputs_hold_where_only_inputs_are_in_the_signature() -> None:
+    def predict(inputs: Any) -> Any:
+        return {"y": inputs["x"] * 2, "h": inputs["x"].T[None, 0]}
+
+    model = engine(predict, Signature((X,)), batch_axis={"x": 0, "y": 0, "h": 1})
+    for n in range(4):
+        payloads = [{"x": steps(2, 1, n * 4 + k)[:, 0]} for k in range(4)]
+        for payload, outcome in zip(payloads, model.run(*payloads), strict=True):
+            assert np.array_equal(outcome["h"], payload["x"].T[None, 0])
+    assert model.runner.proof.status == "proven"
+
+
+def test_what_is_learnt_of_an_output_is_not_believed_of_an_input_of_the_same_name() -> None:
+    model = engine(lambda inputs: {"x": np.arange(3.0), "n": inputs["x"].ndim * np.ones(1)}, None)
+    for _ in range(2):
+        ((result,),) = model.run([{"x": [1.0, 2.0]}])
+        assert result["x"].tolist() == [0, 1, 2]
+        assert result["n"] == 2
+
+
+@pytest.mark.parametrize("results", ["a", b"a", {"label": "cat"}, {"cat"}])
+def test_what_is_no_list_of_results_is_no_answer(results: Any) -> None:
+    model = loaded("Items", EngineOptions(), predict=lambda items: results)
+    (outcome,) = model.run(["one"])
+    assert isinstance(outcome, PredictionFailed)
+    assert f"returned a {type(results).__name__}, not a list" in outcome.message

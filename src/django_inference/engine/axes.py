@@ -34,7 +34,7 @@ class Axes:
         """What the option `batch_axis` says of a model without a signature."""
         _check(option)
         if isinstance(option, Mapping):
-            return cls(option)
+            return cls({name: axis for name, axis in option.items() if axis != "auto"})
         return cls({}, 0 if option == "auto" else option)
 
     def of(self, name: str) -> int | None:

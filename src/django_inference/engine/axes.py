@@ -34,7 +34,7 @@ class Axes:
         """What the option `batch_axis` says of a model without a signature."""
         _check(option)
         if isinstance(option, Mapping):
-            return cls({name: axis for name, axis in option.items() if axis != "auto"})
+            return cls(option)
         return cls({}, 0 if option == "auto" else option)
 
     def of(self, name: str) -> int | None:
@@ -138,7 +138,7 @@ def _check(option: Any) -> None:
     said = option.values() if isinstance(option, Mapping) else [option]
     for axis in said:
         is_axis = isinstance(axis, int) and not isinstance(axis, bool) and axis >= 0
-        if not (is_axis or axis is None or axis == "auto"):
+        if not (is_axis or axis is None or option == "auto"):
             raise ValueError(
                 f"the option `batch_axis` takes the number of an axis from 0, None or a dict of "
                 f"these by the names of tensors, and was given {option!r}."

@@ -150,6 +150,15 @@ def test_equal_requests_prove_nothing_of_a_model_that_nothing_is_known_of() -> N
     assert one["y"].tolist() == two["y"].tolist() == [[0, 0]]
 
 
+def test_equal_whole_numbers_prove_nothing_either() -> None:
+    signature = Signature((TensorSpec("x", "int64", (-1,)),), (TensorSpec("y", "int64", (-1,)),))
+    model = engine(lambda inputs: {"y": inputs["x"] * inputs["x"].max()}, signature)
+    for _ in range(4):
+        model.run(*[{"x": [1]}] * 4)
+    one, two = model.run({"x": [1]}, {"x": [7]})
+    assert (one["y"].tolist(), two["y"].tolist()) == ([1], [49])
+
+
 def test_a_new_combination_of_shapes_is_proven_before_it_is_shared() -> None:
     def fails_for_long(inputs: Any) -> Any:
         x = inputs["x"]

@@ -49,7 +49,13 @@ def test_names_of_dimensions(dims: list[Any], axis: int | None) -> None:
 
 
 def test_what_lacks_the_batch_of_another_input_belongs_to_the_call() -> None:
-    inputs = {"x": ["n", 512], "state": [2, "n", 128], "rate": [], "scales": [3], "ids": [None, 2]}
+    inputs: dict[str, Any] = {
+        "x": ["n", 512],
+        "state": [2, "n", 128],
+        "rate": [],
+        "scales": [3],
+        "ids": [None, 2],
+    }
     axes = batch_axes(inputs, {"y": ["unk__1", 1], "next": [2, "n", 128]})
     assert axes == {
         **{"x": 0, "state": 1, "rate": None, "scales": None, "ids": 0},
@@ -70,7 +76,11 @@ def test_a_scalar_a_state_and_a_parameter_are_served(settings: Any, tmp_path: Pa
             state = np.full((2, rows, 3), number, np.float32)
             given = {"x": x, "state": state, "rate": rate, "scales": [1.0, 2.0, 3.0]}
             answer = predictor.predict(given)
-            right = {"y": x * rate, "next": state * [1, 2, 3] + 1, "used": np.array(rate)}
+            right: dict[str, Any] = {
+                "y": x * rate,
+                "next": state * [1, 2, 3] + 1,
+                "used": np.array(rate),
+            }
             if not all(np.array_equal(answer[name], right[name]) for name in right):
                 wrong.append((number, step, answer))
 

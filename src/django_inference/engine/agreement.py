@@ -10,9 +10,9 @@ import numpy as np
 #: What rounding explains, by the size of a number in bytes: the order of the sums in a
 #: product of matrices depends on the number of rows. Relative to the number, and for numbers
 #: below the largest of the answer also to that, up to 1.
-_ROUNDING = {2: 1e-2, 4: 1e-4, 8: 1e-6, 16: 1e-6}
+_ROUNDING = {2: 1e-2, 4: 5e-4, 8: 1e-6, 16: 1e-6}
 #: Of a float in plain Python, which most frameworks have computed in four bytes.
-_PLAIN = 1e-4
+_PLAIN = 5e-4
 _NUMBERS = "biufc"
 
 

@@ -67,6 +67,9 @@ def prove_at_load(model: Model, call: Call, examples: Sequence[Any], proof: Proo
         proof.refuted(said)
     elif said is not None:
         proof.agreed_at_load = True
+        # Made-up whole numbers are 0 and 1 only.
+        inputs = model.signature.inputs if model.signature is not None else ()
+        proof.counts_equal = bool(examples) or any("float" in spec.dtype for spec in inputs)
 
 
 def _two_alike(model: Model, payloads: Sequence[Any]) -> list[Unit]:

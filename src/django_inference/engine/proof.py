@@ -40,6 +40,7 @@ class Proof:
     Attributes:
         reason: why requests do not share runs; empty where they may.
         agreed_at_load: examples have agreed at load.
+        counts_equal: they say so much that requests which are all equal count as well.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Proof:
         may_join: bool = True,
         on_change: Callable[[str], None] = lambda status: None,
     ) -> None:
-        self.agreed_at_load = False
+        self.agreed_at_load = self.counts_equal = False
         self.reason = ""
         if not may_join:
             self.reason = "no batch axis"
@@ -96,10 +97,10 @@ class Proof:
 
         Args:
             key: of its units.
-            are_different: its units differ. Equal ones prove little: where nothing else is
+            are_different: its units differ. Equal ones prove little: where not much else is
                 known of a model, they do not count.
         """
-        if not (are_different or self.agreed_at_load):
+        if not (are_different or self.counts_equal):
             return
         if len(self._keys) >= MOST_KEYS:
             self._keys.clear()

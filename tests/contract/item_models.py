@@ -75,13 +75,18 @@ def _known(array: Any) -> Any:
 
 
 def _asked(function: Callable[[list[Any]], Any], payloads: list[Any]) -> Probe:
-    return Probe({"RUNTIME": f"{__name__}.{function.__name__}"}, payloads, function)
+    """A function with items, each of which is to have the answer that it has alone."""
+    return Probe(
+        {"RUNTIME": f"{__name__}.{function.__name__}"},
+        payloads,
+        lambda items: [function([item])[0] for item in items],
+    )
 
 
 def texts(folder: Path) -> dict[str, Probe | None]:
     """The questions for sentences of several lengths."""
     case = cases.transformers(folder)
-    right = {text: vector for text, vector in zip(case.payload, case.direct(), strict=True)}
+    right = dict(zip(case.payload, case.direct(), strict=True))
     plain = Probe(
         case.declared,
         [[text] for text in right] + [list(right)[::-1]],

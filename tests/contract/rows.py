@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tests.contract import item_models, kinds, onnx_models, table_models
+from tests.contract import item_models, kinds, table_models
 from tests.contract.asking import Outcome, Probe, asked
 
 Probes = dict[str, Probe | None]
@@ -22,23 +22,25 @@ COLUMNS = (
 HEAD = """\
 # What each runtime makes of people's data
 
-`make contract-table` has written this page. It makes small models with each framework, asks each of them from
-six threads at once through its runtime, and holds every answer to what the framework says when it is called
-directly with that caller's data alone. A wrong answer, or an error that is not the caller's, fails the command.
+`make contract-table` has written this page. It makes small models with each framework and asks
+each of them from six threads at once. Every answer is held to what the framework says when it is
+called directly with the data of that caller alone. A wrong answer, or an error that is not the
+caller's, fails the command.
 
-- *right*: the framework's own answer; *refused*: `InvalidInput` with a message like the one below the table, or a load
-  that fails with a sentence; –: there is no such thing with this framework;
-- *proven*: requests share runs, as trials at load have shown that they may; *on requests*: the examples at load could not
-  show it, the first requests that meet do; *alone*: a trial has shown that they must not, and each has a run of its own;
-- *coupled rows*: each row of the answer depends on the others in the request;
-- *batchless input*: a scalar, parameters and a state beside the rows. Tensors without a name for their axes are declared
-  with `batch_axis`;
-- *time on axis 0*: sequences of 3 to 100 steps, of which nothing says that the steps are no rows; *declared axis 1*: the same
-  with `batch_axis`;
-- *ragged outputs*: as many rows as were found, none included;
-- *other order*, *missing*: of columns in a data frame, and of named tensors;
-- *null*: a missing value among others; *bytes*: in the place of text, and for pictures the file;
-- *unknown category*: one that was not in the training, and a row that the table of an embedding does not have.
+- *right*: the framework's own answer; *refused*: `InvalidInput`, or a load that fails, with a
+  sentence; –: there is no such thing with this framework;
+- *proven*: requests share runs, for trials at load have shown that they may; *on requests*: the
+  examples at load could not show it, so the first requests are the trials; *alone*: a trial has
+  shown that they must not, and each has a run of its own;
+- *coupled rows*: a row of the answer depends on the other rows of the request, and an item on those
+  of other requests;
+- *batchless input*: a scalar, parameters and a state of the whole call beside the rows;
+- *time on axis 0*: sequences of 3 to 100 steps, where nothing says that the steps are no rows;
+  *declared axis 1*: the same with `batch_axis`;
+- *ragged outputs*: as many rows as were found, or none;
+- *other order*, *missing*: of columns in a data frame, or of named tensors;
+- *null*: a missing value among others; *bytes*: in the place of text, or the file of a picture;
+- *unknown category*: one that was not in the training, or a row that an embedding does not have.
 
 """
 
@@ -135,8 +137,9 @@ def page(rows: Mapping[str, Mapping[str, str]]) -> str:
     dtypes = ("dtypes right", "dtypes refused")
     said = "".join(f"- `{name}`:{each['refusals']}\n" for name, each in rows.items())
     return (
-        f"{HEAD}{table(rows, COLUMNS)}\n## Types\n\nOf a tensor, of an array that a function takes, and of a "
-        "column of numbers in a data frame.\nTypes that a framework does not have are left out.\n\n"
+        f"{HEAD}{table(rows, COLUMNS)}\n## Types\n\n"
+        "Of a tensor, of an array that a function takes, and of a column of numbers in a data\n"
+        "frame. Types that a framework does not have are left out.\n\n"
         f"{table(rows, dtypes)}\n## What the caller is told\n\n{said}"
     )
 

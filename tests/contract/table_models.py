@@ -68,9 +68,9 @@ def xgboost(folder: Path) -> tuple[dict[str, Any], Direct]:
 
     fitted = XGBClassifier(enable_categorical=True, n_estimators=8, n_jobs=1)
     fitted.fit(_categorical(people()), target()).save_model(folder / "m.ubj")
-    return {"MODEL": folder / "m.ubj"}, lambda frame: (
-        fitted.predict_proba(_categorical(frame))[:, 1]
-    )
+    return {"MODEL": folder / "m.ubj"}, lambda frame: fitted.predict_proba(_categorical(frame))[
+        :, 1
+    ]
 
 
 def lightgbm(folder: Path) -> tuple[dict[str, Any], Direct]:
@@ -126,13 +126,14 @@ def probes(made: tuple[dict[str, Any], Direct]) -> dict[str, Probe | None]:
 def dtypes(made: tuple[dict[str, Any], Direct]) -> dict[str, Probe | None]:
     """The column of numbers in every type of numpy and pandas."""
     declared, direct = made
+    rows = people()[1:3].assign(height=[1.0, 0.0])
     found: dict[str, Probe | None] = {}
     for dtype in DTYPES:
-        rows = people()[1:3].assign(height=[1, 0])
         given = rows.assign(height=pandas.Series([1, 0], rows.index).astype(dtype))
-        numeric = dtype not in ("string", "complex64", "datetime64[ns]")
-        judge = (lambda payload, rows=rows: {"y": direct(rows.astype({"height": float}))})
-        found[dtype] = Probe(declared, [given], judge if numeric else None)
+        is_number = dtype not in ("string", "complex64", "datetime64[ns]")
+        found[dtype] = Probe(
+            declared, [given], (lambda payload: {"y": direct(rows)}) if is_number else None
+        )
     return found
 
 

@@ -61,17 +61,16 @@ def function_dtypes(folder: Path) -> dict[str, Probe | None]:
         plain = np.array(["a", "b"] if dtype == "str" else [1, 0])
         kind = plain.dtype if dtype == "str" else numpy_type(dtype)
         payload = [plain.astype(kind)]
-        can_be_sent = kind.kind not in "cM"
         found[dtype] = Probe(
             {"RUNTIME": f"{__name__}.same"},
             [payload],
-            (lambda payload: [_known(each) for each in payload]) if can_be_sent else None,
+            lambda payload: [_known(each) for each in payload],
         )
     return found
 
 
 def _known(array: Any) -> Any:
-    return array if array.dtype.kind in "biufU" else array.astype(float)
+    return array if array.dtype.kind in "biufcMU" else array.astype(float)
 
 
 def _asked(function: Callable[[list[Any]], Any], payloads: list[Any]) -> Probe:

@@ -43,6 +43,7 @@ def test_a_tensor_is_shown_as_people_write_it() -> None:
         ("x float32 [-1]", TensorSpec("x", "float32", (-1,))),
         ("the image uint8 [8, 3, 640, 640]", TensorSpec("the image", "uint8", (8, 3, 640, 640))),
         ("x str[-1,2]", TensorSpec("x", "str", (-1, 2))),
+        ("rate int64 []", TensorSpec("rate", "int64", (), None)),
     ],
 )
 def test_a_tensor_is_read_as_people_write_it(text: str, spec: TensorSpec) -> None:
@@ -52,7 +53,7 @@ def test_a_tensor_is_read_as_people_write_it(text: str, spec: TensorSpec) -> Non
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "x float32", "x [1, 2]", "x float32 []", "x float32 [-2]", "x float32 [1,,2]", "x y"],
+    ["", "x", "x float32", "x [1, 2]", "x float32 [-2]", "x float32 [1,,2]", "x y"],
 )
 def test_what_is_no_tensor_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"as in 'images float32 \[-1, 3, 640, 640\]'"):

@@ -29,7 +29,7 @@ _DTYPES = (
 )
 
 
-class TensorSpec(msgspec.Struct, frozen=True):
+class TensorSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """One named tensor of a signature.
 
     Attributes:

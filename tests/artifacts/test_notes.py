@@ -128,14 +128,16 @@ def test_what_a_model_says_of_itself(tmp_path: Path, monkeypatch: Any) -> None:
         Golden(["a" * 500], [None]),
     )
     said = Quantized(to="int8", needs=("avx_vnni",), runtime="a.b", golden=golden)
+    monkeypatch.setattr("django_inference.artifacts.quantized.GOLDEN_BYTES", 10_000)
     assert write_quantized(path, said) == 3
     for artifact in (Artifact(path), Artifact(path.parent)):
         found = read_quantized(artifact)
         assert found is not None
         assert (found.needs, found.runtime) == (("avx_vnni",), "a.b")
-        assert found.golden[0].input == {"x": [[1.0, 1.0]]}
-        assert found.golden[1:] == golden[1:]
-    monkeypatch.setattr("django_inference.artifacts.quantized.MOST_GOLDEN", 100)
+        # The shortest first.
+        assert found.golden[1].input == {"x": [[1.0, 1.0]]}
+        assert (found.golden[0], found.golden[2]) == golden[1:]
+    monkeypatch.setattr("django_inference.artifacts.quantized.GOLDEN_BYTES", 60)
     assert write_quantized(path, said) == 2
 
 

@@ -147,7 +147,8 @@ NUMPY: list[Any] = [
     *(np.array(["2024-01-01", "NaT"], "M8[ns]"), np.array([1, 2], "m8[s]"), np.zeros(1, "M8")),
     *(np.ma.array([1.0, 2.0], mask=[False, True]), np.ma.array([1.0, 2.0], mask=False)),
     np.ma.masked,
-    *(np.ma.array([1, 2]), np.array([[1, 2]]).view(np.matrix), np.array(["a"], np.dtypes.StringDType())),
+    *(np.ma.array([1, 2]), np.array([[1, 2]]).view(np.matrix)),
+    np.array(["a"], np.dtypes.StringDType()),
     *(np.array([True, False]), np.zeros(1, "V4"), np.array(["\ud800"])),
     np.array(["\ud800"], "O"),
     *(np.ones(2, dtype) for name in dir(ml_dtypes) if name.startswith(("float", "bfl", "int", "ui"))

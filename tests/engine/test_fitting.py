@@ -235,3 +235,10 @@ def test_a_float_too_large_for_the_model_becomes_infinite_without_a_warning() ->
 )
 def test_texts_keep_their_zeros_and_other_values_their_types(given: Any) -> None:
     assert as_array("x", given).tolist() == given
+
+
+def test_empty_lists_are_told_to_be_empty_whatever_they_are_lists_of() -> None:
+    specs = (TensorSpec("s", "str", (-1,)), TensorSpec("i", "int32", (-1,)))
+    fitted = Fitting(Signature(specs)).fit({"s": [], "i": []})
+    assert fitted["s"].dtype == object
+    assert fitted["i"].dtype == np.int32

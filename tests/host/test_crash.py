@@ -161,8 +161,9 @@ def test_an_input_that_is_nested_too_deeply_is_refused_at_once(client: Client) -
             nested = [nested]
         try:
             answer = client.one(nested, timeout=10)
-        except InvalidInput as error:
-            assert "recursion" in error.message
+        except (InvalidInput, PredictionFailed) as error:
+            # Where it can just be sent, the answer may be what is too deep to be read.
+            assert "recursion" in error.message or "too deeply" in error.message
         else:
             assert answer == nested
     assert client.one(1) == 1

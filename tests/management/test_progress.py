@@ -70,6 +70,14 @@ def test_refused_inputs_stand_below_the_table() -> None:
     assert "detector: 6 invalid inputs refused" in shown
 
 
+def test_why_a_model_is_not_batched_stands_below_the_table() -> None:
+    said = "not batched: y differs by 0.33 when requests share a run; declare the axis"
+    for batching, is_shown in ((said, True), ("proven", False), ("not batched: never", False)):
+        replicas = tuple(msgspec.structs.replace(r, batching=batching) for r in READY.replicas)
+        shown = drawn(msgspec.structs.replace(READY, replicas=replicas))
+        assert (f"detector: {batching}" in shown) is is_shown
+
+
 def answers(*statuses: Status) -> Iterator[list[Status]]:
     for status in statuses:
         yield [status]

@@ -38,6 +38,7 @@ async def main(address: str) -> None:
         "live": await client.is_server_live(),
         "ready": await client.is_server_ready(),
         "model ready": await client.is_model_ready("mlp"),
+        "unknown ready": await client.is_model_ready("nope"),
         "answers": [
             await infer(),
             await infer(typed=True),
@@ -52,7 +53,6 @@ async def main(address: str) -> None:
     for name, call in (
         ("model", client.infer(request("nope"))),
         ("token", client.infer(request(), headers=[("authorization", "Bearer x")])),
-        ("ready", client.is_model_ready("nope")),
     ):
         try:
             await call

@@ -112,6 +112,7 @@ async def look(module: Any, address: str, *, is_last: bool) -> dict[str, Any]:
         "model": model,
         "load": await failure(client.load_model, "mlp", headers=STAFF),
         "model ready": await wait(client.is_model_ready("mlp")),
+        "unknown ready": await wait(client.is_model_ready("nope")),
         "y": [
             await y(),
             await y(outputs=[plain.InferRequestedOutput("y")]),
@@ -142,7 +143,6 @@ async def look(module: Any, address: str, *, is_last: bool) -> dict[str, Any]:
             client.infer, "mlp", [x], outputs=[plain.InferRequestedOutput("z")]
         ),
         "metadata": await failure(client.get_model_metadata, "nope"),
-        "ready": await failure(client.is_model_ready, "nope"),
         "load": await failure(client.load_model, "mlp"),
         "unload": await failure(client.unload_model, "mlp", headers=GUEST),
         "token": await failure(client.infer, "mlp", [x], headers=UNKNOWN),

@@ -87,7 +87,7 @@ def test_null_and_overflow_go_through_the_model_and_back(client: APIClient) -> N
     ("inputs", "mistakes"),
     [
         ({"x": [[1, 2]]}, {"x": ["Expected the shape [-1, 3], given [1, 2]."]}),
-        ({"x": [["a", "b", "c"]]}, {"x": ["Expected float32 values, given str."]}),
+        ({"x": [["a", "b", "c"]]}, {"x": ["This input takes numbers (float32), not texts."]}),
         (
             {"xx": [[1, 2, 3]]},
             {

@@ -475,12 +475,12 @@ def test_types_beyond_numpys_own_are_float32_to_callers(
 ) -> None:
     module = tf.Module()
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 2], dtype, name="x")])
     def double(x: Any) -> Any:
         return {"y": tf.cast(tf.cast(x, tf.float32) * 2, dtype)}
 
-    module.double = double
-    tf.saved_model.save(module, str(tmp_path), signatures=double)
+    signature = [tf.TensorSpec([None, 2], dtype, name="x")]
+    module.double = tf.function(double, input_signature=signature)
+    tf.saved_model.save(module, str(tmp_path), signatures=module.double)
     engine = Engine(
         ModelSpec(alias="m", runtime=f"django_inference.runtimes.{runtime}", artifact=str(tmp_path))
     )

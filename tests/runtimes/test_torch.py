@@ -568,3 +568,32 @@ print(torch.get_num_threads())
 """
     done = in_new_process(program, str(saved["pt"]), env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.stdout.split() == [threads], done.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"inputs": ["input float32 [-1, -1, 4]"]},
+        {"batch_axis": {"input": 1, "output0": 1, "output1": 1}},
+        {"batch_axis": None},
+    ],
+)
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_a_recurrent_layer_answers_as_it_does_alone(
+    tmp_path: Path, batch_first: bool, options: dict[str, Any]
+) -> None:
+    torch.manual_seed(2)
+    layer = torch.nn.GRU(4, 3, batch_first=batch_first).eval()
+    torch.save(layer.state_dict(), tmp_path / "gru.pt")
+    sizes = {"input_size": 4, "hidden_size": 3, "batch_first": batch_first}
+    model = engine(tmp_path / "gru.pt", model="torch.nn.GRU", model_options=sizes, **options)
+    rng = np.random.default_rng(3)
+    for count in (100, *[6] * 12, 40):
+        shape = (2, count, 4) if batch_first else (count, 2, 4)
+        given = [{"input": rng.normal(size=shape).astype(np.float32)} for _ in range(5)]
+        for payload, outcome in zip(given, model.run(*given), strict=True):
+            with torch.inference_mode():
+                right = layer(torch.from_numpy(payload["input"]))
+            for name, tensor in zip(("output0", "output1"), right, strict=True):
+                np.testing.assert_allclose(outcome[name], tensor.numpy(), atol=1e-6)

@@ -74,7 +74,6 @@ def _check_triton(found: dict[str, Any]) -> None:
         "shape": "INVALID_ARGUMENT",
         "output": "INVALID_ARGUMENT",
         "metadata": "NOT_FOUND",
-        "ready": "NOT_FOUND",
         "load": "PERMISSION_DENIED",
         "unload": "PERMISSION_DENIED",
         "token": "UNAUTHENTICATED",
@@ -84,6 +83,7 @@ def _check_triton(found: dict[str, Any]) -> None:
         "late": "DEADLINE_EXCEEDED",
         "late there": "DEADLINE_EXCEEDED",
     }
+    assert found["unknown ready"] is False
     assert "'z'" in found["errors"]["output"][1]
     assert "float32 [-1, 8]" in found["errors"]["shape"][1]
 
@@ -94,4 +94,5 @@ def test_the_sdk_of_kserve(server: ModelServer) -> None:
     assert found["answers"] == [["seven", "mlp", "y", Y]] * 3
     assert found["texts"] == ["hello", "grüß"]
     codes = {what: code for what, (code, _) in found["errors"].items()}
-    assert codes == {"model": "NOT_FOUND", "token": "UNAUTHENTICATED", "ready": "NOT_FOUND"}
+    assert codes == {"model": "NOT_FOUND", "token": "UNAUTHENTICATED"}
+    assert found["unknown ready"] is False

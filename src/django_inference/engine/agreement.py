@@ -41,9 +41,10 @@ def _difference(place: str, alone: Any, shared: Any, tolerance: float | None) ->
         return "" if _equal(alone, shared) else f"{where} differs"
     have, want = _numbers(shared), _numbers(alone)
     if have is not None and want is not None:
-        return _of_numbers(
-            where, want, have, _allowed(alone, want) if tolerance is None else tolerance
-        )
+        if tolerance is None:
+            allowed = _allowed(alone, want)
+            return _of_numbers(where, want, have, allowed, allowed * _scale(want))
+        return _of_numbers(where, want, have, tolerance, tolerance)
     if isinstance(alone, np.ndarray) and isinstance(shared, np.ndarray):
         if alone.shape != shared.shape:
             return f"{where} has the shape {list(alone.shape)} alone and {list(shared.shape)}"
@@ -77,18 +78,24 @@ def _allowed(alone: Any, array: np.ndarray[Any, Any]) -> float:
     return _ROUNDING.get(array.dtype.itemsize // (2 if array.dtype.kind == "c" else 1), 1e-6)
 
 
+def _scale(array: np.ndarray[Any, Any]) -> float:
+    """The size of the largest number, 1 at the most."""
+    sizes = np.abs(array[np.isfinite(array)].astype(complex if array.dtype.kind == "c" else float))
+    return min(1.0, float(sizes.max())) if sizes.size else 1.0
+
+
 def _of_numbers(
-    where: str, alone: np.ndarray[Any, Any], shared: np.ndarray[Any, Any], allowed: float
+    where: str,
+    alone: np.ndarray[Any, Any],
+    shared: np.ndarray[Any, Any],
+    relative: float,
+    absolute: float,
 ) -> str:
     if alone.shape != shared.shape:
         return f"{where} has the shape {list(alone.shape)} alone and {list(shared.shape)}"
-    if allowed == 0.0 or not alone.size:
+    if relative == 0.0 or not alone.size:
         return "" if np.array_equal(alone, shared) else f"{where} differs{_by(alone, shared)}"
-    sizes = np.abs(
-        alone[np.isfinite(alone)].astype(np.complex128 if alone.dtype.kind == "c" else float)
-    )
-    scale = min(1.0, float(sizes.max())) if sizes.size else 1.0
-    close = np.isclose(shared, alone, rtol=allowed, atol=allowed * scale, equal_nan=True)
+    close = np.isclose(shared, alone, rtol=relative, atol=absolute, equal_nan=True)
     return "" if bool(close.all()) else f"{where} differs{_by(alone, shared)}"
 
 

@@ -1,4 +1,4 @@
-"""What callers are told, and how it is counted."""
+"""Answers to requests, and their counts."""
 
 from __future__ import annotations
 

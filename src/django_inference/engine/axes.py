@@ -32,8 +32,9 @@ class Axes:
     @classmethod
     def declared(cls, option: BatchAxis) -> Axes:
         """What the option `batch_axis` says of a model without a signature."""
+        _check(option)
         if isinstance(option, Mapping):
-            return cls(option)
+            return cls({name: axis for name, axis in option.items() if axis != "auto"})
         return cls({}, 0 if option == "auto" else option)
 
     def of(self, name: str) -> int | None:
@@ -62,6 +63,7 @@ def with_axes(signature: Signature, option: BatchAxis) -> Signature:
     Raises:
         ValueError: a name is not in the signature, or a tensor has no such axis.
     """
+    _check(option)
     if option == "auto":
         return msgspec.structs.replace(signature, inputs=_by_shapes(signature.inputs))
     if isinstance(option, Mapping):
@@ -115,18 +117,38 @@ def take(tensors: Tensors, axes: Axes, order: np.ndarray[Any, Any]) -> Tensors:
 
 
 def pad(tensors: Tensors, axes: Axes, missing: int, *, with_zeros: bool = False) -> Tensors:
-    """Return tensors with so many rows more: copies of the last one, or zeros."""
+    """Return tensors with so many rows more: copies of the last one, or zeros.
+
+    Where the last one is of zeros, ones are taken for zeros, so that the two always differ.
+    """
     padded = {}
     for name, tensor in tensors.items():
         axis = axes.of(name)
         if axis is not None:
             last = np.take(tensor, [-1], axis=axis)
             if with_zeros:
-                last = np.zeros_like(last) if last.dtype.kind != "O" else np.full_like(last, "")
+                last = _other(last)
             filler = np.repeat(last, missing, axis=axis)
             tensor = np.concatenate([tensor, filler], axis=axis)
         padded[name] = tensor
     return padded
+
+
+def _check(option: Any) -> None:
+    said = option.values() if isinstance(option, Mapping) else [option]
+    for axis in said:
+        is_axis = isinstance(axis, int) and not isinstance(axis, bool) and axis >= 0
+        if not (is_axis or axis is None or axis == "auto"):
+            raise ValueError(
+                f"the option `batch_axis` takes the number of an axis from 0, None or a dict of "
+                f"these by the names of tensors, and was given {option!r}."
+            )
+
+
+def _other(row: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    if row.dtype.kind in "OSU":
+        return np.full_like(row, "" if any(row.ravel()) else "-")
+    return np.zeros_like(row) if row.any() else np.ones_like(row)
 
 
 def _declared(spec: TensorSpec, option: BatchAxis) -> TensorSpec:

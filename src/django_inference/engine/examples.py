@@ -1,4 +1,4 @@
-"""Inputs that nobody has sent, for trials at load."""
+"""Made-up inputs for proof runs at load."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django_inference.tensors import Signature, Tensors, TensorSpec
 
 #: The length of an axis that may have any.
 LENGTH = 32
-#: Numbers of a row above which a trial with made-up rows would take too long.
+#: Numbers of a row above which proof runs with made-up rows would take too long.
 MOST_NUMBERS = 1 << 22
 #: Rows of the first and of the second example.
 ROWS = (2, 1)

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from django_inference.exceptions import InferenceError, PredictionFailed
 from django_inference.specs import ErrorReport
 
-#: What the model's own code may raise. `sys.exit()` in it must not end who serves it.
-OF_THE_MODEL = (Exception, SystemExit)
+#: What the model's own code may raise. `sys.exit()`, a cancelled coroutine or a panic of a library
+#: written in Rust is no `Exception`, and must not end the thread that serves the model.
+OF_THE_MODEL = (BaseException,)
 
 
 def failure_of(

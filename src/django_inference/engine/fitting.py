@@ -164,6 +164,9 @@ def _matches(shape: tuple[int, ...], spec: TensorSpec) -> bool:
 def _cast(
     value: np.ndarray[Any, Any], dtype: np.dtype[Any] | None, spec: TensorSpec
 ) -> np.ndarray[Any, Any]:
+    if not value.size and value.dtype.kind == "f":
+        # What an empty list becomes, whatever it is a list of.
+        return value.astype(object if dtype is None else dtype)
     if dtype is None:
         if value.dtype.kind not in "OSUT":
             raise _wrong_type(value, spec)

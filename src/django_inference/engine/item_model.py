@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 from django_inference.engine.batching import Request, Unit
@@ -45,7 +45,13 @@ class ItemModel:
     def call(self, batch: list[Unit], rows: int, with_zeros: bool = False) -> list[Any]:
         """One call of the runtime."""
         items = [unit.inputs for unit in batch] if self.may_join else batch[0].inputs
-        results = list(self._runtime.predict(items))
+        results = self._runtime.predict(items)
+        if isinstance(results, str | bytes | Mapping | Set):
+            # A list of these would hold letters, names, or results in any order.
+            raise TypeError(
+                f"predict() returned a {type(results).__name__}, not a list of results."
+            )
+        results = list(results)
         if len(results) != rows:
             said = f"predict() returned {len(results)} results for {rows} items."
             if len(batch) > 1:

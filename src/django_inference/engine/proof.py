@@ -10,9 +10,9 @@ from django_inference.specs import EngineOptions
 
 logger = logging.getLogger("django_inference.engine")
 
-#: Units that are run one by one and together in one trial.
-TRIAL = 4
-#: Trials that must agree before requests share runs.
+#: Units that are run one by one and together in one proof run.
+SHARED_UNITS = 4
+#: Proof runs that must agree before requests share runs.
 AGREEMENTS = 3
 #: Keys that are remembered; above it they are proven again.
 MOST_KEYS = 10_000
@@ -24,12 +24,12 @@ _ADVICE = (
 
 
 class Proof:
-    """Decides whether requests share runs, by trials.
+    """Decides whether requests share runs, by what proof runs have shown.
 
-    A trial runs some requests one by one and then together. Each gets the answer of its own
-    run. Once enough trials have agreed, requests share runs; the first for each new
-    combination of shapes and parameters is a trial, and so is now and then a later one. One
-    trial that does not agree ends the sharing of runs for this version.
+    A proof run runs some requests one by one and then together. Each gets the answer of its
+    own run. Once enough of them have agreed, requests share runs; the first for each new
+    combination of shapes and parameters is a proof run, and so is now and then a later one.
+    One that does not agree ends the sharing of runs for this version.
 
     Args:
         alias: of the predictor.
@@ -39,7 +39,7 @@ class Proof:
 
     Attributes:
         reason: why requests do not share runs; empty where they may.
-        agreed_at_load: a trial of examples has agreed at load.
+        agreed_at_load: examples have agreed at load.
     """
 
     def __init__(
@@ -81,12 +81,8 @@ class Proof:
             return False
         return self._always or (self._agreements >= AGREEMENTS and key in self._keys)
 
-    def wants_trial(self, key: Any) -> bool:
-        """Whether the next units of a key are to be run one by one and together."""
-        return not (self.reason or self._always or self.joins(key))
-
     def audits(self) -> bool:
-        """Whether the next shared run is to be a trial, though its key is proven."""
+        """Whether the next shared run is to be a proof run, though its key is proven."""
         if not self._audit_every or self._always:
             return False
         self._until_audit -= 1
@@ -96,7 +92,7 @@ class Proof:
         return True
 
     def agreed(self, key: Any, *, are_different: bool) -> None:
-        """Count a trial that has agreed.
+        """Count a proof run that has agreed.
 
         Args:
             key: of its units.

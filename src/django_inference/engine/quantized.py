@@ -41,11 +41,8 @@ def travelling_golden(artifact: Artifact | None, spec: ModelSpec) -> tuple[Golde
     ours = spec.runtime, lasting_options(spec.runtime_options)
     if said.golden and not is_same(ours, (said.runtime, said.runtime_options)):
         logger.warning(
-            "alias=%s: the golden answers in %s are not asked: %s gave them with the options %r.",
-            spec.alias,
-            artifact,
-            said.runtime,
-            said.runtime_options,
+            "golden answers not asked alias=%s: %s gave those in %s with the options %r.",
+            *(spec.alias, said.runtime, artifact, said.runtime_options),
         )
         return ()
     return tuple(

@@ -9,10 +9,11 @@ from django_inference.engine.answers import Answers
 from django_inference.engine.batching import Request, Unit
 from django_inference.engine.failures import OF_THE_MODEL
 from django_inference.engine.models import Indivisible, Model, wrong_size
-from django_inference.engine.proof import TRIAL, Proof
+from django_inference.engine.proof import SHARED_UNITS, Proof
+from django_inference.engine.proof_runs import Call, are_different, compare, fresh, kept
 from django_inference.engine.streams import Stream
-from django_inference.engine.trials import Call, are_different, compare, fresh, kept
 from django_inference.engine.waiting import Waiting
+from django_inference.exceptions import InferenceError, InvalidInput
 from django_inference.nested import serving
 
 
@@ -46,18 +47,19 @@ class Runs:
         proof = self._proof
         while batch:
             unit = batch[0]
-            if len(batch) == 1 and self._model.fixed_rows <= unit.rows <= self._model.max_rows:
+            is_short = len(batch) == 1 and unit.rows <= self._model.max_rows
+            if unit.rows >= self._model.fixed_rows and (unit.alone or is_short):
                 self._run_together(batch)
                 return
-            if unit.alone or (proof.joins(unit.key) and not self._is_time_for_an_audit()):
+            if proof.joins(unit.key) and not self._is_time_for_an_audit():
                 self._run_together(batch)
                 return
             if proof.reason:
                 for each in batch:
                     self._run_by_itself(each)
                 return
-            self._try(batch[:TRIAL])
-            batch = self._wanted(batch[TRIAL:])
+            self._prove(batch[:SHARED_UNITS])
+            batch = self._wanted(batch[SHARED_UNITS:])
 
     def _run_together(self, batch: list[Unit]) -> None:
         for unit in batch:
@@ -78,6 +80,10 @@ class Runs:
             return
         for unit, result in zip(batch, results, strict=True):
             self._resolve(unit, result)
+        for unit in batch:
+            if unit.request.waiting > 0:
+                # It waits for other runs, in which a runtime may use its buffers again.
+                unit.request.results[unit.index] = kept(unit.request.results[unit.index])
 
     def _run_by_itself(self, unit: Unit) -> None:
         fixed = self._model.fixed_rows
@@ -86,7 +92,7 @@ class Runs:
         elif self._wanted([unit]):
             self._run_together([unit])
 
-    def _try(self, batch: list[Unit]) -> None:
+    def _prove(self, batch: list[Unit]) -> None:
         """Run units one by one and together; each gets the answer of its own run."""
         ran, outputs = [], []
         for unit in batch:
@@ -95,6 +101,12 @@ class Runs:
             unit.request.begins(1)
             try:
                 (output,) = self._call([fresh(unit)])
+            except Indivisible as reason:
+                # Only what was filled up has to be divided.
+                self._proof.refuted(str(reason))
+                self._answers.fail(
+                    unit.request, wrong_size(self._model.fixed_rows, unit.rows), unit.index
+                )
             except OF_THE_MODEL as error:
                 self._answers.fail(unit.request, error, unit.index)
             else:
@@ -129,14 +141,32 @@ class Runs:
             request.waiting -= 1
             if request.waiting == 0 and not isinstance(request.payload, Stream):
                 result = self._model.answer(request)
-        except (*OF_THE_MODEL, Indivisible) as error:
+        except Indivisible as reason:
+            self._run_whole(request, reason)
+            return
+        except OF_THE_MODEL as error:
             self._answers.fail(request, error, unit.index)
             return
         if request.waiting == 0:
             self._answers.give(request, result)
 
+    def _run_whole(self, request: Request, reason: Indivisible) -> None:
+        """Run a request again in one piece, whose answers cannot be put together."""
+        if fixed := self._model.fixed_rows:
+            refusal = InvalidInput(f"the model takes {fixed} rows a call, and no more: {reason}.")
+            self._answers.fail(request, refusal)
+            return
+        try:
+            units = self._model.units(request, lambda key: False)
+        except InferenceError as error:
+            self._answers.fail(request, error)
+            return
+        request.waiting, request.results = len(units), [None] * len(units)
+        for unit in units:
+            self._run_by_itself(unit)
+
     def _is_time_for_an_audit(self) -> bool:
-        return len(self._waiting) < TRIAL and self._proof.audits()
+        return len(self._waiting) < SHARED_UNITS and self._proof.audits()
 
     def _wanted(self, batch: list[Unit]) -> list[Unit]:
         now = time.monotonic()

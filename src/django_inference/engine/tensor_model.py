@@ -42,10 +42,9 @@ class TensorModel:
         self.fixed_rows = max(exported_for, 0)
         self.max_rows = self.fixed_rows or max_rows
         self._runtime = runtime
-        declared = Axes.declared(option)
         table = runtime.table
         self._fitting = (
-            Fitting(self.signature, declared)
+            Fitting(self.signature, Axes.declared(option))
             if table is None
             else TableFitting(self.signature, table)
         )
@@ -97,7 +96,7 @@ class TensorModel:
             inputs = pad(inputs, axes, missing, with_zeros=with_zeros)
         outputs = self._predicted(inputs, batch)
         if len(batch) == 1 and missing <= 0:
-            # Whatever it is, it is this caller's alone.
+            # The run had one caller, who gets all of it.
             return [outputs]
         self._check_rows(outputs, max(rows, self.fixed_rows))
         results, start = [], 0
@@ -121,11 +120,11 @@ class TensorModel:
             elif axis is None and has_rows and self._says_no_shape(name):
                 self._output_axes.learn(name, 0)
         if self.signature is not None:
-            outputs = tuple(
+            specs = tuple(
                 msgspec.structs.replace(spec, batch_axis=self._output_axes.of(spec.name))
                 for spec in self.signature.outputs
             )
-            self.signature = msgspec.structs.replace(self.signature, outputs=outputs)
+            self.signature = msgspec.structs.replace(self.signature, outputs=specs)
 
     def reordered(self, unit: Unit, order: Any) -> Unit:
         """A unit with its rows in another order."""
@@ -172,7 +171,7 @@ class TensorModel:
 
     def _predicted(self, inputs: Tensors, batch: list[Unit]) -> Tensors:
         try:
-            return self._dtypes.taken(self._runtime.predict(self._dtypes.given(inputs)))
+            outputs: Tensors = self._dtypes.taken(self._runtime.predict(self._dtypes.given(inputs)))
         except OF_THE_MODEL as error:
             if len(self._fitting.lengths(inputs)) < 2 or isinstance(error, InvalidInput):
                 raise
@@ -181,6 +180,7 @@ class TensorModel:
                 f"the inputs have different numbers of rows ({shapes(inputs)}), which the model "
                 f"does not take: {one_line(error)}"
             ) from error
+        return outputs
 
     def _check_rows(self, outputs: Tensors, rows: int) -> None:
         for name, output in outputs.items():
@@ -197,6 +197,11 @@ class TensorModel:
             raise InvalidInput("there are no inputs.")
         if lengths == {0}:
             raise InvalidInput(f"the batch is empty: {shapes(tensors)}.")
+        if self.fixed_rows and len(lengths) > 1:
+            raise InvalidInput(
+                f"the inputs have different numbers of rows ({shapes(tensors)}), and the model "
+                f"takes {self.fixed_rows} of each."
+            )
         if len(lengths) != 1:
             # Without one number of rows, this is a call of its own.
             return Unit(request, index, tensors, 1, None, alone=True)

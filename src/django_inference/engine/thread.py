@@ -156,11 +156,9 @@ class ModelThread:
             self.runner.spec = self._locating.located()
             self.version = version_of(self._spec, self._locating.content)
             self.runner.load()
-        except BaseException as error:
+        except OF_THE_MODEL as error:
             self._locating.close()
             self._load_failed(error)
-            if not isinstance(error, OF_THE_MODEL):
-                raise
             return
         self._backoff.succeeded()
         with self._lock:

@@ -115,8 +115,13 @@ class Worker:
         gc.freeze()
         runner = self._runner
         loaded = Loaded(
-            *(runner.load_seconds, runner.signature, runner.device),
-            *(runner.framework, runner.weights, runner.proof.status, runner.warnings),
+            runner.load_seconds,
+            runner.signature,
+            device=runner.device,
+            framework=runner.framework,
+            weights=runner.weights,
+            batching=runner.proof.status,
+            warnings=runner.warnings,
         )
         self._control.sendall(pack(loaded))
         return True

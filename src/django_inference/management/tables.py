@@ -148,7 +148,7 @@ def _endpoints(status: Status) -> Text:
 
 
 def _refutations(status: Status) -> list[str]:
-    """Why requests do not share runs, where nobody has asked for that."""
+    """Why requests do not share runs, unless the settings ask for that."""
     said = dict.fromkeys(replica.batching for replica in status.replicas)
     return [each for each in said if each.startswith("not batched: ") and "; " in each]
 

@@ -91,7 +91,7 @@ def _rare(value: Any, non_finite: NonFinite) -> Any:
         if isinstance(value, kinds):
             return convert(value)
     if isinstance(value, msgspec.Struct):
-        return _dict(msgspec.structs.asdict(value).items(), non_finite)
+        return _dict(_fields(value), non_finite)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = (field.name for field in dataclasses.fields(value))
         return _dict(((name, getattr(value, name)) for name in names), non_finite)
@@ -180,3 +180,12 @@ _SCALARS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
         str,
     ),
 )
+
+
+def _fields(value: msgspec.Struct) -> Iterator[tuple[str, Any]]:
+    """The fields that msgspec would write."""
+    omits = value.__struct_config__.omit_defaults
+    for field in msgspec.structs.fields(value):
+        content = getattr(value, field.name)
+        if not (omits and content == field.default):
+            yield field.name, content

@@ -43,7 +43,7 @@ def read_pickle(file: Path, *, trusted: bool, mmap_mode: Any = None) -> Unpickle
     import joblib
 
     try:
-        with version_warnings() as found, warnings.catch_warnings():
+        with version_warnings() as doubts, warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*mmap_mode", category=UserWarning)
             value = joblib.load(file, mmap_mode=mmap_mode)
     except UserWarning as error:
@@ -62,7 +62,7 @@ def read_pickle(file: Path, *, trusted: bool, mmap_mode: Any = None) -> Unpickle
         ) from error
     except Exception as error:
         raise unreadable(file, error) from error
-    return Unpickled(value, tuple(found))
+    return Unpickled(value, tuple(doubts))
 
 
 def unreadable(file: Path, error: Exception) -> ValueError:

@@ -1,4 +1,4 @@
-"""Trials: the same units run one by one, and together.
+"""Proof runs: the same units run one by one, and together.
 
 Args named `call` are a function that runs a batch and returns an output for each of its units.
 """
@@ -49,19 +49,34 @@ def compare(
     Returns:
         What differs, empty where the answers agree, None where nothing could be compared.
     """
+    shared = share(model, call, units)
+    return shared if shared is None else differ(outputs, shared, tolerance)
+
+
+def share(model: Model, call: Call, units: list[Unit]) -> list[Any] | str | None:
+    """Run units together, one in pieces, or one filled up with other rows than before.
+
+    Returns:
+        An output for each, or why there is none; None where there is no such run.
+    """
     try:
         if len(units) > 1:
-            shared = call(units)
-        elif (pieces := model.pieces(units[0]))[1:]:
-            shared = [model.joined([call([piece])[0] for piece in pieces])]
-        elif units[0].rows < model.fixed_rows:
-            shared = call(units, with_zeros=True)
-        else:
-            return None
+            return call(units)
+        if (pieces := model.pieces(units[0]))[1:]:
+            return [model.joined([call([piece])[0] for piece in pieces])]
+        if units[0].rows < model.fixed_rows:
+            return call(units, with_zeros=True)
+        return None
     except Indivisible as error:
         return str(error)
     except OF_THE_MODEL as error:
         return f"the model fails ({one_line(error)})"
+
+
+def differ(outputs: list[Any], shared: list[Any] | str, tolerance: float | None) -> str:
+    """Say by what outputs of units differ from those of a shared run, which may have failed."""
+    if isinstance(shared, str):
+        return shared
     differences = (
         difference(alone, other, tolerance) for alone, other in zip(outputs, shared, strict=True)
     )
@@ -78,7 +93,10 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
     try:
-        if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+            if one.shape != other.shape:
+                # Ones for one row and ones for two: more of the same proves as little.
+                return np.array_equal(np.unique(one), np.unique(other))
             return np.array_equal(one, other)
         return bool(one == other)
     except Exception:

@@ -146,7 +146,7 @@ def same(found: Any, expected: Any) -> bool:
         expected.dtype.kind in "OUS"
     ):
         return False
-    if expected.dtype.kind in "OUS":
+    if expected.dtype.kind in "OUSMm":
         return bool(found.tolist() == expected.tolist())
     return bool(np.allclose(found, expected, rtol=1e-4, atol=1e-5, equal_nan=True))
 

@@ -101,7 +101,7 @@ def test_where_another_runtime_answers_otherwise_they_are_not_asked(
         caplog.clear()
         with caplog.at_level(logging.WARNING, "django_inference.engine"):
             declare(MODEL=kept, **other).predict(digits.x[:1])
-        assert "alias=model: the golden answers in" in caplog.text
+        assert "golden answers not asked alias=model" in caplog.text
         assert "are not asked" in caplog.text
 
 

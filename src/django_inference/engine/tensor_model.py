@@ -51,8 +51,7 @@ class TensorModel:
         others = self.signature.others if self.signature is not None else ()
         self._others = {each.name: Fitting(each) for each in others}
         outputs = self.signature.outputs if self.signature is not None else ()
-        # A signature may say nothing of the outputs.
-        self._output_axes = Axes.of_specs(outputs) if outputs else declared
+        self._output_axes = Axes.of_specs(outputs) if outputs else Axes.declared(option)
         inputs = self.signature.inputs if self.signature is not None else ()
         self.may_join = option is not None and (
             self.signature is None or any(spec.batch_axis is not None for spec in inputs)

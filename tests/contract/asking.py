@@ -66,13 +66,16 @@ def asked(probe: Probe) -> Outcome:
 
     Raises:
         WrongAnswerError: an answer is another than the framework's, or an error is not
-            `InvalidInput`.
+            `InvalidInput`, nor of a load a `ValueError`.
     """
     with loaded(probe.declared) as predictor:
         try:
             predictor.preload(wait=True, timeout=120.0)
         except ModelLoadFailed as error:
-            return Outcome(_short(str(error)), at_load=True)
+            kind, _, said = _short(str(error)).partition(": ")
+            if kind != "ValueError":
+                raise WrongAnswerError(f"{probe.declared}: {error}") from error
+            return Outcome(said, at_load=True)
         at_load = predictor.status().replicas[0].batching
         expected = [_direct(probe, payload) for payload in probe.payloads]
 

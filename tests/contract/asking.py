@@ -33,12 +33,14 @@ class Probe:
         direct: what the framework, called by itself, answers to a payload. Where it raises,
             the caller has to be refused, and so always where there is no such function.
         same: compares what the runtime answers with that.
+        rounds: how often each caller asks.
     """
 
     declared: Mapping[str, Any]
     payloads: list[Any]
     direct: Callable[[Any], Any] | None = None
     same: Callable[[Any, Any], bool] = field(default=lambda found, expected: same(found, expected))
+    rounds: int = ROUNDS
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def asked(probe: Probe) -> Outcome:
         expected = [_direct(probe, payload) for payload in probe.payloads]
 
         def caller(number: int) -> list[str]:
-            places = [(number + turn) % len(expected) for turn in range(ROUNDS)]
+            places = [(number + turn) % len(expected) for turn in range(probe.rounds)]
             return [_one(predictor, probe, place, expected[place]) for place in places]
 
         with ThreadPoolExecutor(CALLERS) as pool:

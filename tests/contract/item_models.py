@@ -115,6 +115,8 @@ def pictures(make: Callable[[Path], cases.Case], folder: Path) -> dict[str, Prob
         [[bus], [zidane], [zidane, bus]],
         lambda payload: [right[photo] for photo in payload],
         case.is_right,
+        # A second each.
+        rounds=1,
     )
     return {
         "alone = together": plain,

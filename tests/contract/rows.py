@@ -29,8 +29,8 @@ caller's, fails the command.
 
 - *right*: the framework's own answer; *refused*: `InvalidInput`, or a load that fails, with a
   sentence; –: there is no such thing with this framework;
-- *proven*: requests share runs, for trials at load have shown that they may; *on requests*: the
-  examples at load could not show it, so the first requests are the trials; *alone*: a trial has
+- *proven*: requests share runs, for runs at load have shown that they may; *on requests*: the
+  examples at load could not show it, so the first requests do; *alone*: a run has
   shown that they must not, and each has a run of its own;
 - *coupled rows*: a row of the answer depends on the other rows of the request, and an item on those
   of other requests;

@@ -34,7 +34,7 @@ endef
 
 .DEFAULT_GOAL := help
 .PHONY: help venv peers services lint format test tests-together tests-docs tests-alone test-fast test-matrix demo \
-	demo-check bench runtime-table protos docs build constraints clean
+	demo-check bench runtime-table contract-table protos docs build constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -113,6 +113,9 @@ bench: venv ## every benchmark, in its short form
 
 runtime-table: venv ## load a real model with each runtime, and write what it did into the docs
 	$(PYTHON) -m tests.table docs/reference/runtime-table.md
+
+contract-table: venv ## ask small models of each runtime what people would, and write the answers into the docs
+	$(PYTHON) -m tests.contract docs/reference/contract.md
 
 protos: venv ## compile the .proto files: descriptors, and types for mypy
 	$(PYTHON) -m tests.wire.compile_protos

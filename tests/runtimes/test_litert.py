@@ -79,6 +79,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     module.sums = function(lambda a, b: {"sum": a + b, "difference": a - b}, *pairs)
     module.wide = function(lambda x: {"mean": tf.reduce_mean(x * 2, 1)}, ((None, None), tf.float32))
     module.fixed = function(lambda x: {"y": x @ WEIGHTS}, ((1, 8), tf.float32, "x"))
+    module.found = function(lambda x: {"where": tf.where(x > 0)}, ((None, 3), tf.float32, "x"))
     module.words = function(lambda w: {"is_day": tf.equal(w, "day")}, ((None,), tf.string, "w"))
     tf.saved_model.save(module, str(folder / "saved"), {"dense": module.dense, "sums": module.sums})
 
@@ -89,6 +90,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         "two": write("two.tflite", two),
         "wide": write("wide.tflite", converter(module.wide)),
         "fixed": write("fixed.tflite", converter(module.fixed)),
+        "found": write("found.tflite", converter(module.found)),
         "words": write("words.tflite", converter(module.words)),
         "int8": write("int8.tflite", quantised(tf.int8)),
         "uint8": write("uint8.tflite", quantised(tf.uint8)),
@@ -259,6 +261,14 @@ def test_every_open_axis_is_resized(models: SimpleNamespace) -> None:
         x = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
         mean = runtime.predict({spec.name: x})["mean"]
         np.testing.assert_allclose(mean, 2 * x.mean(axis=1))
+
+
+@pytest.mark.heavy
+def test_an_output_without_values_is_empty(models: SimpleNamespace) -> None:
+    runtime = loaded(models.found)
+    for x, where in (([[0, 0, 0]], []), ([[0, 1, 0]], [[0, 1]]), ([[-1, 0, 0]], [])):
+        found = runtime.predict({"x": np.array(x, np.float32)})["where"]
+        assert (found.dtype, found.shape[1], found.tolist()) == (np.int64, 2, where)
 
 
 @pytest.mark.heavy

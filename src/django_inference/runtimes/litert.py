@@ -179,7 +179,17 @@ class _Run:
         for name, tensor in inputs.items():
             interpreter.SetTensor(self._inputs[name], tensor, graph)
         interpreter.Invoke(graph)
-        return {name: interpreter.GetTensor(at, graph) for name, at in self._outputs.items()}
+        return {name: self._value(at) for name, at in self._outputs.items()}
+
+    def _value(self, at: int) -> Any:
+        import numpy as np
+
+        interpreter, graph = self._interpreter, self._graph
+        shape = interpreter.TensorSize(at, graph)
+        if 0 in shape:
+            # GetTensor raises for a tensor without values.
+            return np.empty(shape, interpreter.TensorType(at, graph))
+        return interpreter.GetTensor(at, graph)
 
 
 class _Scale:

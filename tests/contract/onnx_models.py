@@ -48,7 +48,7 @@ _CONSTANTS = [
 
 def make(folder: Path, kind: str, dtype: str = "float32") -> Made:
     """Write a model, and open a session of it."""
-    inputs = [("x", dtype, ["n", 3])] if kind == "same" else INPUTS[kind]
+    inputs: list[Any] = [("x", dtype, ["n", 3])] if kind == "same" else INPUTS[kind]
     y = "int64" if kind == "ragged" else dtype
     outputs = [("y", y, None)]
     if kind == "state":

@@ -14,7 +14,7 @@ def module(kind: str) -> Any:
     """A module of a kind; what `model` names."""
     import torch
 
-    class Small(torch.nn.Module):  # type: ignore[misc]
+    class Small(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             if kind == "plain":
@@ -37,7 +37,7 @@ def module(kind: str) -> Any:
                 return {"y": self.embedding(x)}
             return {"y": x.clone()}
 
-    class Stateful(torch.nn.Module):  # type: ignore[misc]
+    class Stateful(torch.nn.Module):
         def forward(self, x: Any, rate: Any, scales: Any, state: Any) -> Any:
             return {"y": x * rate * scales, "next": state + x}
 

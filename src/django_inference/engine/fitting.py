@@ -28,13 +28,18 @@ class Fitting:
         self._signature = signature
         self.axes = Axes.of_specs(signature.inputs) if signature else axes or Axes({})
         self._inputs = tuple(
-            (spec, None if spec.dtype in _TEXT else np.dtype(spec.dtype))
+            (
+                spec,
+                None if spec.dtype in _TEXT else np.dtype(spec.dtype),
+                # What follows the batch; most inputs are held to nothing else.
+                spec.shape[1:] if spec.batch_axis == 0 else None,
+            )
             for spec in (signature.inputs if signature else ())
         )
         # Where only the batch varies, any two inputs that fit can be joined.
         self._uniform = bool(self._inputs) and all(
             dtype is not None and spec.batch_axis is not None and -1 not in spec.row_shape
-            for spec, dtype in self._inputs
+            for spec, dtype, _ in self._inputs
         )
 
     def fit(self, payload: Any) -> Tensors:
@@ -53,7 +58,7 @@ class Fitting:
         if len(payload) != len(self._inputs):
             self._refuse_names(payload)
         tensors = {}
-        for spec, dtype in self._inputs:
+        for spec, dtype, tail in self._inputs:
             try:
                 value = payload[spec.name]
             except KeyError:
@@ -63,7 +68,8 @@ class Fitting:
             # numpy takes None for float64 where it compares dtypes.
             if dtype is None or value.dtype != dtype:
                 value = _cast(value, dtype, spec)
-            if value.shape != spec.shape and not _matches(value.shape, spec):
+            is_plain = value.ndim > 0 and value.shape[1:] == tail
+            if not is_plain and not _matches(value.shape, spec):
                 raise InvalidInput(f"the input {spec} does not take the shape {list(value.shape)}.")
             tensors[spec.name] = value
         return tensors
@@ -78,7 +84,8 @@ class Fitting:
     def lengths(self, tensors: Tensors) -> set[int]:
         """The lengths of the batch axes: one for a batch, none where no tensor has such an axis."""
         lengths = {self.axes.length(name, tensor) for name, tensor in tensors.items()}
-        return {length for length in lengths if length is not None}
+        lengths.discard(None)
+        return lengths  # type: ignore[return-value]
 
     def key(self, tensors: Tensors) -> Any:
         """Equal for tensors that can be joined: rows of one shape, and the same parameters."""
@@ -114,7 +121,7 @@ class Fitting:
         raise InvalidInput(f"the inputs are {self._expected()}; given: {given}.")
 
     def _expected(self) -> str:
-        return ", ".join(str(spec) for spec, _ in self._inputs)
+        return ", ".join(str(spec) for spec, *_ in self._inputs)
 
 
 def as_array(name: str, value: Any) -> np.ndarray[Any, Any]:
@@ -165,7 +172,7 @@ def _cast(
     value: np.ndarray[Any, Any], dtype: np.dtype[Any] | None, spec: TensorSpec
 ) -> np.ndarray[Any, Any]:
     if not value.size and value.dtype.kind == "f":
-        # What an empty list becomes, whatever it is a list of.
+        # An empty list becomes an array of floats, also where texts or integers are wanted.
         return value.astype(object if dtype is None else dtype)
     if dtype is None:
         if value.dtype.kind not in "OSUT":
